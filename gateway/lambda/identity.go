@@ -1,0 +1,95 @@
+package lambda
+
+import "time"
+
+// Role is one of the permissions that a user's profile can hold
+// (user-guide.md, FaaS Permissions), or LPA for platform staff.
+type Role string
+
+// The roles.
+const (
+	RoleLPA        Role = "LPA"
+	RoleAdmin      Role = "FaaS-Admin"
+	RoleDeveloper  Role = "FaaS-Developer"
+	RoleInvocation Role = "FaaS-Invocation"
+)
+
+// Valid reports whether r is one of the four roles.
+func (r Role) Valid() bool {
+	return r == RoleLPA || r == RoleAdmin || r == RoleDeveloper || r == RoleInvocation
+}
+
+// Account is a brand. Its id is all digits: public clients send others elsewhere.
+type Account struct {
+	ID        string    `json:"id"`
+	Name      string    `json:"name"`
+	CreatedAt time.Time `json:"createdAt"`
+}
+
+// User is a person or system user of one account.
+type User struct {
+	ID           string    `json:"id"`
+	Account      string    `json:"account"`
+	LoginName    string    `json:"loginName"`    // unique in the account
+	PasswordHash string    `json:"passwordHash"` // argon2id, PHC string
+	Roles        []Role    `json:"roles"`
+	CreatedAt    time.Time `json:"createdAt"`
+}
+
+// App is an installed OAuth 2.0 client of one account (contract/oauth2.md §1.5).
+type App struct {
+	ClientID     string    `json:"client_id"`
+	Account      string    `json:"account"`
+	ClientName   string    `json:"client_name"`
+	DisplayName  string    `json:"display_name,omitempty"`
+	Description  string    `json:"description,omitempty"`
+	GrantTypes   []string  `json:"grant_types"`
+	RedirectURIs []string  `json:"redirect_uris,omitempty"`
+	Scope        string    `json:"scope"`       // space-separated
+	SecretHash   string    `json:"secret_hash"` // hex SHA-256; the secret has 160 random bits or more
+	CreatedAt    time.Time `json:"createdAt"`
+}
+
+// Session is a browser or CLI login. Every secret of it is kept as hex SHA-256.
+type Session struct {
+	ID         string    `json:"id"` // hex SHA-256 of the session id
+	Account    string    `json:"account"`
+	UserID     string    `json:"userId"`
+	LoginName  string    `json:"loginName"`
+	BearerHash string    `json:"bearerHash"` // the key of its Token
+	CSRFHash   string    `json:"csrfHash"`
+	CreatedAt  time.Time `json:"createdAt"`
+	ExpiresAt  time.Time `json:"expiresAt"`
+}
+
+// TokenKind says how an opaque token was got.
+type TokenKind string
+
+// The kinds of opaque token.
+const (
+	TokenLogin  TokenKind = "login"  // by the login service; calls with it are manual
+	TokenAccess TokenKind = "access" // by Sentinel's authorization code flow
+)
+
+// Token is an opaque bearer token, kept as hex SHA-256 under a lease.
+type Token struct {
+	Hash      string    `json:"hash"`
+	Kind      TokenKind `json:"kind"`
+	Account   string    `json:"account"`
+	UserID    string    `json:"userId"`
+	ClientID  string    `json:"clientId,omitempty"`
+	SessionID string    `json:"sessionId,omitempty"` // Session.ID; ending the session ends the token
+	ExpiresAt time.Time `json:"expiresAt"`
+}
+
+// SigningKey signs the JWTs of one region, RS256. Keys overlap: a new one is
+// published in the JWKS before it signs, an old one stays there until the last
+// token it signed has expired.
+type SigningKey struct {
+	ID         string    `json:"id"`      // kid
+	PrivateKey []byte    `json:"private"` // PKCS #8, DER
+	CreatedAt  time.Time `json:"createdAt"`
+	SignsFrom  time.Time `json:"signsFrom"`
+	SignsUntil time.Time `json:"signsUntil"`
+	ExpiresAt  time.Time `json:"expiresAt"` // no token signed with it is valid after
+}

@@ -1,0 +1,41 @@
+package lambda
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Invocation is one call of a lambda, checked and ready to be dispatched. Its
+// deadline is the context's.
+type Invocation struct {
+	Account  string
+	LambdaID string
+	// RequestID is the caller's X-Request-ID, or one that the gateway made.
+	RequestID string
+	// Headers and Payload are what the author's function gets as its input.
+	Headers []Pair
+	Payload json.RawMessage // one JSON value, valid UTF-8
+	// Manual asks for log records, Debug included, to be collected and returned.
+	Manual bool
+	// Caller is the user id or client id, for logs and metrics.
+	Caller string
+}
+
+// Result is what a lambda answered.
+type Result struct {
+	Payload json.RawMessage // one JSON value
+	Logs    []LogRecord     // only for manual invocations
+	Version int             // the lambda version that ran
+	Cold    bool            // a process had to be started or loaded for it
+	Queue   time.Duration   // waiting for a process, start and load included
+	Run     time.Duration   // inside the runtime
+}
+
+// LogRecord is one line that user code logged, spelled as the wire contract has
+// it (contract/javascript-runtime.md §2).
+type LogRecord struct {
+	Level     string          `json:"level"` // Debug, Info, Warn, Error
+	Message   string          `json:"message"`
+	Extras    json.RawMessage `json:"extras"`    // a JSON array
+	Timestamp int64           `json:"timestamp"` // epoch milliseconds
+}
