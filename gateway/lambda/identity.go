@@ -26,6 +26,22 @@ type Account struct {
 	CreatedAt time.Time `json:"createdAt"`
 }
 
+// MaxAccountLength is the largest number of digits in an account's id.
+const MaxAccountLength = 20
+
+// ValidAccount reports whether id has the form of an account's id.
+func ValidAccount(id string) bool {
+	if id == "" || len(id) > MaxAccountLength {
+		return false
+	}
+	for i := range len(id) {
+		if id[i] < '0' || id[i] > '9' {
+			return false
+		}
+	}
+	return true
+}
+
 // User is a person or system user of one account.
 type User struct {
 	ID           string    `json:"id"`

@@ -1,0 +1,120 @@
+// Package auth says who calls and what they may do.
+//
+// An Authenticator turns the Authorization header of a request into a Principal,
+// from memory when it is warm: opaque tokens and users come from views that etcd
+// keeps fresh, a JWT is verified once and remembered under its SHA-256. A
+// Principal carries Permissions, which follow from the roles of a user or from
+// the scope of an app.
+//
+// A Service hands tokens out: Sentinel's client credentials (sentinel.go) and
+// the login service (login.go). A Keeper keeps the RSA keys that sign JWTs; any
+// gateway may create the next one, all of them use the same.
+//
+// Nothing here keeps a token, password or secret in clear: etcd holds their
+// SHA-256 (of random tokens) or argon2id (of passwords).
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sluice-faas/sluice/gateway/lambda"
+)
+
+// Store is what auth reads and writes in etcd. What is not there is a
+// lambda.Error of kind NotFound.
+type Store interface {
+	KeyStore
+	Token(ctx context.Context, hash string) (*lambda.Token, error)
+	User(ctx context.Context, account, userID string) (*lambda.User, error)
+	UserByLogin(ctx context.Context, account, loginName string) (*lambda.User, error)
+	App(ctx context.Context, account, clientID string) (*lambda.App, error)
+
+	// CreateSession writes both under one lease that ends at session.ExpiresAt.
+	CreateSession(ctx context.Context, session *lambda.Session, token *lambda.Token) error
+	Session(ctx context.Context, idHash string) (*lambda.Session, error)
+	// ExtendSession moves the end of a session and of its token.
+	ExtendSession(ctx context.Context, idHash string, until time.Time) error
+	// DeleteSession ends a session and its token.
+	DeleteSession(ctx context.Context, idHash string) error
+}
+
+// KeyStore is what a Keeper reads and writes in etcd.
+type KeyStore interface {
+	// SigningKeys gives every key with the revision of the whole set.
+	SigningKeys(ctx context.Context) (keys []lambda.SigningKey, revision int64, err error)
+	// PutSigningKey adds a key if the set is still the one of revision; else it
+	// returns a lambda.Error of kind Conflict and stores nothing.
+	PutSigningKey(ctx context.Context, key lambda.SigningKey, revision int64) error
+	DeleteSigningKey(ctx context.Context, id string) error
+}
+
+// Views is what auth reads from memory. What it returns must not be changed.
+type Views interface {
+	Token(hash string) (*lambda.Token, bool)
+	User(account, userID string) (*lambda.User, bool)
+	App(account, clientID string) (*lambda.App, bool)
+}
+
+// Config says how long things live and how much may happen at once. The zero
+// value works.
+type Config struct {
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+	// TokenLifetime is that of an app's JWT; default 1 h. Clients fetch a new one
+	// 30 minutes before its end, so it must be longer than that.
+	TokenLifetime time.Duration
+	// SessionLifetime is that of a login and its bearer token; default 8 h.
+	SessionLifetime time.Duration
+	// KeyRotation is how long one key signs; default 24 h.
+	KeyRotation time.Duration
+	// KeyLead is how long a key is published before it signs; default 10 min.
+	KeyLead time.Duration
+	// VerifiedTokens bounds how many JWTs are remembered as verified; default 10 000.
+	VerifiedTokens int
+	// Hashes bounds how many passwords are hashed at once, 19 MiB each; default 2.
+	Hashes int
+	// ReadTimeout bounds one read of etcd on behalf of a caller; default 2 s.
+	ReadTimeout time.Duration
+}
+
+// minTokenLifetime is what public clients leave of a token before they fetch
+// another (contract/oauth2.md §1.4).
+const minTokenLifetime = 30 * time.Minute
+
+// clockSkew is how far the clocks of two gateways may be apart.
+const clockSkew = time.Minute
+
+// complete fills in the defaults and checks the rest, all faults at once.
+func (c Config) complete() (Config, error) {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	var faults []error
+	duration := func(name string, d *time.Duration, byDefault, least time.Duration) {
+		switch {
+		case *d == 0:
+			*d = byDefault
+		case *d < least:
+			faults = append(faults, fmt.Errorf("%s is %s: give %s or more", name, *d, least))
+		}
+	}
+	number := func(name string, n *int, byDefault int) {
+		switch {
+		case *n == 0:
+			*n = byDefault
+		case *n < 0:
+			faults = append(faults, fmt.Errorf("%s is %d: give 1 or more", name, *n))
+		}
+	}
+	duration("TokenLifetime", &c.TokenLifetime, time.Hour, minTokenLifetime+time.Minute)
+	duration("SessionLifetime", &c.SessionLifetime, 8*time.Hour, time.Minute)
+	duration("KeyLead", &c.KeyLead, 10*time.Minute, time.Minute)
+	duration("KeyRotation", &c.KeyRotation, 24*time.Hour, 4*c.KeyLead)
+	duration("ReadTimeout", &c.ReadTimeout, 2*time.Second, time.Millisecond)
+	number("VerifiedTokens", &c.VerifiedTokens, 10_000)
+	number("Hashes", &c.Hashes, 2)
+	return c, errors.Join(faults...)
+}

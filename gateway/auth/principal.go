@@ -1,0 +1,36 @@
+package auth
+
+// Kind says how a Principal's token was got.
+type Kind uint8
+
+// The kinds of principal.
+const (
+	Login  Kind = iota + 1 // by the login service; its calls of lambdas are manual
+	Access                 // by Sentinel, on behalf of a user
+	App                    // by Sentinel, client credentials: an app on its own behalf
+)
+
+// Principal is an authenticated caller. It is shared between requests and must
+// not be changed.
+type Principal struct {
+	Account     string
+	UserID      string // empty for an App
+	LoginName   string // empty for an App
+	ClientID    string // empty for a Login
+	Kind        Kind
+	Permissions Permission
+	Scopes      []string // of an App's token
+}
+
+// May reports whether the principal has every permission of p.
+func (p *Principal) May(needed Permission) bool {
+	return p.Permissions&needed == needed
+}
+
+// Caller names the principal in logs and keys: the user's id, or the app's.
+func (p *Principal) Caller() string {
+	if p.UserID != "" {
+		return p.UserID
+	}
+	return p.ClientID
+}
