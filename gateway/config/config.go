@@ -1,0 +1,254 @@
+// Package config holds the settings of the gateway: one struct with a comment
+// on each field, their defaults, and Load, which lays the environment and then
+// the command line over those defaults.
+//
+// Every setting has one key. The key is the flag (--data-dir), and in capitals
+// with SLUICE_ before it the environment variable (SLUICE_DATA_DIR). A flag wins
+// over the environment. A SLUICE_ variable that is no key is an error, so that a
+// misspelt one is not silently without effect.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/rs/zerolog"
+)
+
+// Config is what an operator can set. Dev gives the defaults of `sluice dev`.
+type Config struct {
+	// DataDir is the folder that keeps everything: etcd's files, the local CA,
+	// the demo credentials. One gateway uses it at a time. Default:
+	// $XDG_DATA_HOME/sluice, or ~/.local/share/sluice, or ./data where there is
+	// no home folder. Load makes it absolute.
+	DataDir string `koanf:"data-dir"`
+	// HTTPSAddr is where all services answer over TLS. Default 127.0.0.1:8443;
+	// port 0 takes any free one.
+	HTTPSAddr string `koanf:"https-addr"`
+	// HTTPAddr is the plain listener. In dev it serves every service, so it must
+	// be a loopback address. Default 127.0.0.1:8080.
+	HTTPAddr string `koanf:"http-addr"`
+	// AdminAddr serves health, readiness and metrics. Default 127.0.0.1:9090.
+	AdminAddr string `koanf:"admin-addr"`
+	// Domain sets what the Domain API answers, as service=host or
+	// service=host:port. Services that are not named answer with HTTPSAddr.
+	// Default: none.
+	Domain []string `koanf:"domain"`
+	// NoSample leaves out the sample lambda on the first start. Default false.
+	NoSample bool `koanf:"no-sample"`
+	// LogLevel is the least level that is logged: trace, debug, info, warn,
+	// error. Default info.
+	LogLevel string `koanf:"log-level"`
+	// Prestart is the number of blank processes kept ready for each runtime;
+	// -1 takes the number in the runtime's manifest, 0 keeps none. Default -1.
+	Prestart int `koanf:"prestart"`
+	// RuntimesDir holds one folder with a runtime.yaml for each language.
+	// Default: the folder `runtimes` beside the executable.
+	RuntimesDir string `koanf:"runtimes-dir"`
+	// Pprof adds Go's profiles to the admin listener. Default false.
+	Pprof bool `koanf:"pprof"`
+}
+
+// ManifestPrestart as Config.Prestart leaves the number of pre-started processes
+// to each runtime's manifest.
+const ManifestPrestart = -1
+
+// maxPrestart is more than any one machine can use.
+const maxPrestart = 256
+
+// Dev gives the defaults of `sluice dev`.
+func Dev() Config {
+	return Config{
+		DataDir:     defaultDataDir(),
+		HTTPSAddr:   "127.0.0.1:8443",
+		HTTPAddr:    "127.0.0.1:8080",
+		AdminAddr:   "127.0.0.1:9090",
+		Domain:      []string{},
+		LogLevel:    zerolog.InfoLevel.String(),
+		Prestart:    ManifestPrestart,
+		RuntimesDir: defaultRuntimesDir(),
+	}
+}
+
+func defaultDataDir() string {
+	if dir := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "sluice")
+	}
+	if home, err := os.UserHomeDir(); err == nil && filepath.IsAbs(home) {
+		return filepath.Join(home, ".local", "share", "sluice")
+	}
+	return "data"
+}
+
+// defaultRuntimesDir follows links, so that a link to the executable in some
+// folder of $PATH finds the runtimes too.
+func defaultRuntimesDir() string {
+	exe, err := os.Executable()
+	if err != nil {
+		return "runtimes"
+	}
+	if real, err := filepath.EvalSymlinks(exe); err == nil {
+		exe = real
+	}
+	return filepath.Join(filepath.Dir(exe), "runtimes")
+}
+
+// Level is LogLevel as the logger wants it. Validate has checked it.
+func (c Config) Level() zerolog.Level {
+	level, err := zerolog.ParseLevel(c.LogLevel)
+	if err != nil {
+		return zerolog.InfoLevel
+	}
+	return level
+}
+
+// Domains gives Domain as a map from service to host or host:port. Validate has
+// checked the entries; the last one of a service counts.
+func (c Config) Domains() map[string]string {
+	domains := make(map[string]string, len(c.Domain))
+	for _, entry := range c.Domain {
+		if service, host, ok := strings.Cut(entry, "="); ok {
+			domains[service] = host
+		}
+	}
+	return domains
+}
+
+// Validate names every setting that is wrong, all at once, and how to mend it.
+func (c Config) Validate() error {
+	var problems []error
+	problem := func(key, format string, args ...any) {
+		problems = append(problems, fmt.Errorf("--%s: %s", key, fmt.Sprintf(format, args...)))
+	}
+	if c.DataDir == "" {
+		problem("data-dir", "is empty: name a folder")
+	}
+	if c.RuntimesDir == "" {
+		problem("runtimes-dir", "is empty: name the folder with the language runtimes")
+	}
+	for _, addr := range []struct{ key, value string }{
+		{"https-addr", c.HTTPSAddr}, {"http-addr", c.HTTPAddr}, {"admin-addr", c.AdminAddr},
+	} {
+		if err := checkAddr(addr.value); err != nil {
+			problem(addr.key, "%v", err)
+		}
+	}
+	if err := checkLoopback(c.HTTPAddr); err != nil {
+		problem("http-addr", "%v", err)
+	}
+	if a, b, ok := sameAddr(c); ok {
+		problem(a, "is the same address as --%s: give each listener its own", b)
+	}
+	if level, err := zerolog.ParseLevel(c.LogLevel); err != nil || level < zerolog.TraceLevel || level > zerolog.ErrorLevel || c.LogLevel == "" {
+		problem("log-level", "%q is none of trace, debug, info, warn, error", c.LogLevel)
+	}
+	if c.Prestart < ManifestPrestart || c.Prestart > maxPrestart {
+		problem("prestart", "%d is not in 0…%d (or -1 for the manifests' own numbers)", c.Prestart, maxPrestart)
+	}
+	for _, entry := range c.Domain {
+		if err := checkDomain(entry); err != nil {
+			problem("domain", "%v", err)
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func checkAddr(addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("%q is not host:port", addr)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("%q: the port is not a number from 0 to 65535", addr)
+	}
+	return nil
+}
+
+// checkLoopback refuses a plain listener that other machines could reach:
+// passwords and tokens would cross the network in clear.
+func checkLoopback(addr string) error {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil // checkAddr has said it
+	}
+	if host == "localhost" {
+		return nil
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && ip.Unmap().IsLoopback() {
+		return nil
+	}
+	return fmt.Errorf("%q is not a loopback address: the plain listener carries passwords in clear, use 127.0.0.1 or [::1]", addr)
+}
+
+func sameAddr(c Config) (string, string, bool) {
+	seen := map[string]string{}
+	for _, addr := range []struct{ key, value string }{
+		{"https-addr", c.HTTPSAddr}, {"http-addr", c.HTTPAddr}, {"admin-addr", c.AdminAddr},
+	} {
+		if _, port, err := net.SplitHostPort(addr.value); err != nil || port == "0" {
+			continue
+		}
+		if other, ok := seen[addr.value]; ok {
+			return addr.key, other, true
+		}
+		seen[addr.value] = addr.key
+	}
+	return "", "", false
+}
+
+var (
+	serviceForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]{0,63}$`)
+	hostForm    = regexp.MustCompile(`^(?i:[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(?i:\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$`)
+)
+
+// checkDomain also refuses names that make the public Node client speak another
+// version of the API (contract/README.md, trap 1).
+func checkDomain(entry string) error {
+	service, addr, ok := strings.Cut(entry, "=")
+	if !ok || !serviceForm.MatchString(service) {
+		return fmt.Errorf("%q is not service=host or service=host:port", entry)
+	}
+	host := addr
+	if h, port, err := net.SplitHostPort(addr); err == nil {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return fmt.Errorf("%q: %q is not host:port with a port from 1 to 65535 (no scheme, no path)", entry, addr)
+		}
+		host = h
+	}
+	if _, err := netip.ParseAddr(host); err != nil && (len(host) > 253 || !hostForm.MatchString(host)) {
+		return fmt.Errorf("%q: %q is neither a host name nor an IP address (no scheme, no path)", entry, host)
+	}
+	if service == "faasGW" || service == "faasUI" {
+		for _, word := range []string{"functions", "fninvocations"} {
+			if strings.Contains(strings.ToLower(host), word) {
+				return fmt.Errorf("%q: the host may not contain %q, or public clients take it for the V2 API", entry, word)
+			}
+		}
+	}
+	return nil
+}
+
+// DomainHosts gives the host names and addresses in Domain without ports, each
+// once, for the certificate.
+func (c Config) DomainHosts() []string {
+	var hosts []string
+	seen := map[string]bool{}
+	for _, entry := range c.Domain {
+		_, host, _ := strings.Cut(entry, "=")
+		if h, _, err := net.SplitHostPort(host); err == nil {
+			host = h
+		}
+		if host = strings.ToLower(host); host != "" && !seen[host] {
+			seen[host] = true
+			hosts = append(hosts, host)
+		}
+	}
+	return hosts
+}

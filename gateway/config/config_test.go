@@ -1,0 +1,141 @@
+package config_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/pflag"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sluice-faas/sluice/gateway/config"
+)
+
+// load reads a command line and an environment as `sluice dev` does.
+func load(t *testing.T, args, environ []string) (config.Config, error) {
+	t.Helper()
+	fs := pflag.NewFlagSet("dev", pflag.ContinueOnError)
+	fs.Bool("help", false, "")
+	config.Flags(fs, config.Dev())
+	require.NoError(t, fs.Parse(args))
+	return config.Load(fs, config.Dev(), environ)
+}
+
+func TestTheDefaultsAreValidAndAbsolute(t *testing.T) {
+	c, err := load(t, nil, nil)
+	require.NoError(t, err)
+	require.Equal(t, "127.0.0.1:8443", c.HTTPSAddr)
+	require.Equal(t, "127.0.0.1:8080", c.HTTPAddr)
+	require.Equal(t, "127.0.0.1:9090", c.AdminAddr)
+	require.Equal(t, config.ManifestPrestart, c.Prestart)
+	require.Equal(t, zerolog.InfoLevel, c.Level())
+	require.Empty(t, c.Domain)
+	require.False(t, c.NoSample)
+	require.False(t, c.Pprof)
+	require.True(t, filepath.IsAbs(c.DataDir), c.DataDir)
+	require.True(t, filepath.IsAbs(c.RuntimesDir), c.RuntimesDir)
+	require.Equal(t, "runtimes", filepath.Base(c.RuntimesDir))
+}
+
+func TestTheDataFolderFollowsTheUsersDirectories(t *testing.T) {
+	t.Setenv("XDG_DATA_HOME", "/x/share")
+	require.Equal(t, "/x/share/sluice", config.Dev().DataDir)
+	t.Setenv("XDG_DATA_HOME", "")
+	t.Setenv("HOME", "/home/a")
+	require.Equal(t, "/home/a/.local/share/sluice", config.Dev().DataDir)
+	t.Setenv("HOME", "")
+	require.Equal(t, "data", config.Dev().DataDir)
+}
+
+func TestEverySettingIsAFlagAndAVariable(t *testing.T) {
+	for _, tc := range []struct {
+		flag, variable string
+		check          func(config.Config) any
+		want           any
+	}{
+		{"--data-dir=/d", "SLUICE_DATA_DIR=/d", func(c config.Config) any { return c.DataDir }, "/d"},
+		{"--https-addr=[::1]:0", "SLUICE_HTTPS_ADDR=[::1]:0", func(c config.Config) any { return c.HTTPSAddr }, "[::1]:0"},
+		{"--http-addr=localhost:0", "SLUICE_HTTP_ADDR=localhost:0", func(c config.Config) any { return c.HTTPAddr }, "localhost:0"},
+		{"--admin-addr=0.0.0.0:1", "SLUICE_ADMIN_ADDR=0.0.0.0:1", func(c config.Config) any { return c.AdminAddr }, "0.0.0.0:1"},
+		{"--domain=faasGW=a,sentinel=b:1", "SLUICE_DOMAIN=faasGW=a,sentinel=b:1", func(c config.Config) any { return c.Domain }, []string{"faasGW=a", "sentinel=b:1"}},
+		{"--no-sample", "SLUICE_NO_SAMPLE=true", func(c config.Config) any { return c.NoSample }, true},
+		{"--log-level=debug", "SLUICE_LOG_LEVEL=debug", func(c config.Config) any { return c.Level() }, zerolog.DebugLevel},
+		{"--prestart=7", "SLUICE_PRESTART=7", func(c config.Config) any { return c.Prestart }, 7},
+		{"--runtimes-dir=/r", "SLUICE_RUNTIMES_DIR=/r", func(c config.Config) any { return c.RuntimesDir }, "/r"},
+		{"--pprof", "SLUICE_PPROF=1", func(c config.Config) any { return c.Pprof }, true},
+	} {
+		t.Run(tc.flag, func(t *testing.T) {
+			byFlag, err := load(t, []string{tc.flag}, nil)
+			require.NoError(t, err)
+			require.Equal(t, tc.want, tc.check(byFlag))
+			byVariable, err := load(t, nil, []string{tc.variable})
+			require.NoError(t, err)
+			require.Equal(t, tc.want, tc.check(byVariable))
+		})
+	}
+}
+
+func TestAFlagWinsOverTheEnvironment(t *testing.T) {
+	c, err := load(t, []string{"--prestart", "3", "--domain", "faasUI=ui"},
+		[]string{"SLUICE_PRESTART=5", "SLUICE_DOMAIN=faasGW=gw", "SLUICE_LOG_LEVEL=warn", "SLUICE_PPROF=", "HOME=/x"})
+	require.NoError(t, err)
+	require.Equal(t, 3, c.Prestart)
+	require.Equal(t, []string{"faasUI=ui"}, c.Domain)
+	require.Equal(t, zerolog.WarnLevel, c.Level())
+	require.False(t, c.Pprof, "an empty variable counts as not set")
+}
+
+func TestWhatIsWrongIsNamed(t *testing.T) {
+	for name, tc := range map[string]struct {
+		args, environ []string
+		want          string
+	}{
+		"an unknown variable":                {nil, []string{"SLUICE_DATADIR=/x"}, "SLUICE_DATADIR is set in the environment, but there is no such setting"},
+		"a variable of the wrong type":       {nil, []string{"SLUICE_PRESTART=many"}, `SLUICE_PRESTART="many": not a valid value for --prestart`},
+		"a plain listener for the world":     {[]string{"--http-addr", "0.0.0.0:80"}, nil, "--http-addr: \"0.0.0.0:80\" is not a loopback address"},
+		"a plain listener without host":      {[]string{"--http-addr", ":8080"}, nil, "is not a loopback address"},
+		"a plain listener on a host name":    {[]string{"--http-addr", "example.org:80"}, nil, "is not a loopback address"},
+		"an address without port":            {[]string{"--https-addr", "127.0.0.1"}, nil, "--https-addr: \"127.0.0.1\" is not host:port"},
+		"a port out of range":                {[]string{"--admin-addr", "127.0.0.1:70000"}, nil, "--admin-addr: \"127.0.0.1:70000\": the port is not a number"},
+		"two listeners on one address":       {[]string{"--https-addr", "127.0.0.1:8080"}, nil, "is the same address as"},
+		"an empty data folder":               {[]string{"--data-dir", ""}, nil, "--data-dir: is empty"},
+		"an empty runtimes folder":           {[]string{"--runtimes-dir", ""}, nil, "--runtimes-dir: is empty"},
+		"a log level that is none":           {[]string{"--log-level", "loud"}, nil, "--log-level: \"loud\" is none of"},
+		"a log level that hides errors":      {[]string{"--log-level", "disabled"}, nil, "--log-level"},
+		"too many processes":                 {[]string{"--prestart", "100000"}, nil, "--prestart: 100000 is not in"},
+		"fewer processes than none":          {[]string{"--prestart", "-2"}, nil, "--prestart: -2 is not in"},
+		"a domain without a host":            {[]string{"--domain", "faasGW="}, nil, "is neither a host name nor an IP address"},
+		"a domain without a service":         {[]string{"--domain", "=x"}, nil, "is not service=host"},
+		"a domain that is no pair":           {[]string{"--domain", "x"}, nil, "is not service=host"},
+		"a domain with a scheme":             {[]string{"--domain", "faasGW=https://x"}, nil, "no scheme"},
+		"a domain with a path":               {[]string{"--domain", "faasGW=x/y"}, nil, "is neither a host name"},
+		"a domain with a bad port":           {[]string{"--domain", "faasGW=x:0"}, nil, "with a port from 1"},
+		"a name that turns clients to V2":    {[]string{"--domain", "faasGW=va.fninvocations.example"}, nil, "public clients take it for the V2 API"},
+		"a UI name that turns clients to V2": {[]string{"--domain", "faasUI=Functions.example"}, nil, "public clients take it for the V2 API"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := load(t, tc.args, tc.environ)
+			require.ErrorContains(t, err, tc.want)
+		})
+	}
+}
+
+func TestAllProblemsAreNamedAtOnce(t *testing.T) {
+	_, err := load(t, []string{"--prestart", "-9", "--log-level", "x", "--domain", "y"}, nil)
+	require.ErrorContains(t, err, "--prestart")
+	require.ErrorContains(t, err, "--log-level")
+	require.ErrorContains(t, err, "--domain")
+	_, err = load(t, nil, []string{"SLUICE_B=1", "SLUICE_A=1"})
+	require.ErrorContains(t, err, "SLUICE_A")
+	require.ErrorContains(t, err, "SLUICE_B")
+}
+
+func TestDomainsAreReadForTheDirectoryAndForTheCertificate(t *testing.T) {
+	c, err := load(t, []string{"--domain", "faasGW=GW.example", "--domain", "faasUI=ui.example:8443",
+		"--domain", "sentinel=[::1]:1", "--domain", "agentVep=gw.example", "--domain", "csds=10.0.0.1"}, nil)
+	require.NoError(t, err)
+	require.Equal(t, map[string]string{
+		"faasGW": "GW.example", "faasUI": "ui.example:8443", "sentinel": "[::1]:1", "agentVep": "gw.example", "csds": "10.0.0.1",
+	}, c.Domains())
+	require.Equal(t, []string{"gw.example", "ui.example", "::1", "10.0.0.1"}, c.DomainHosts())
+}
