@@ -1,0 +1,455 @@
+package pool
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sluice-faas/sluice/plugins/host"
+	"github.com/sluice-faas/sluice/sdk/runtime"
+)
+
+// member is one process in the pool.
+type member struct {
+	proc  Process
+	stock *stock
+	// group is set when the process has loaded a key, and never changed.
+	group atomic.Pointer[group]
+
+	evicted bool // to make room; guarded by Pool.mu
+	exited  bool // guarded by the group's mu, as is all below
+
+	open     int  // calls
+	served   bool // had a call
+	draining bool // gets no more calls
+	loadedAt time.Time
+	lastUsed time.Time
+}
+
+// handle runs a call on a leased slot and gives the slot back.
+func (m *member) handle(ctx context.Context, call runtime.Call) (result runtime.Result, ended time.Time, err error) {
+	defer func() { // also if a caller's Log panics: the slot must not be lost
+		ended = time.Now()
+		m.group.Load().release(m, ended)
+	}()
+	result, err = m.proc.Handle(ctx, call)
+	return result, ended, err
+}
+
+func (m *member) ended() bool {
+	select {
+	case <-m.proc.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// group has the processes of one key, and the calls that wait for one.
+type group struct {
+	pool *Pool
+	spec Spec
+
+	mu      sync.Mutex
+	members []*member // that have not exited, draining ones too
+	waiters list.List // of *waiter, first come first served
+
+	starting    bool // a process is being got; there is never a second start
+	cancelStart context.CancelFunc
+
+	ended     error // why the key is gone for good
+	forgotten bool  // no longer in Pool.groups; look the key up again
+
+	failures int       // starts that failed in a row
+	retryAt  time.Time // no start before
+	lastErr  error     // of the last failed start
+}
+
+// waitedFor says what a call had to wait for.
+type waitedFor int
+
+const (
+	notAtAll waitedFor = iota
+	forSlot            // every process was full
+	forStart           // there was none
+)
+
+// waiter is a call (or a Warm) in the queue.
+type waiter struct {
+	warm  bool // wants a process to be there, no slot on it
+	cold  bool // waits for a start
+	place *list.Element
+	ready chan grant // one grant is sent, after place has become nil
+}
+
+type grant struct {
+	m   *member
+	err error
+}
+
+// take takes a slot on the process with the fewest open calls, or returns nil.
+// The first wins a draw, so that under light load the others fall idle.
+func (g *group) take() *member {
+	var best *member
+	for _, m := range g.members {
+		if m.draining || m.open >= g.pool.cfg.MaxCallsPerProcess || best != nil && m.open >= best.open || !m.proc.Available() {
+			continue
+		}
+		best = m
+	}
+	if best != nil {
+		best.open++
+		best.served = true
+	}
+	return best
+}
+
+// serving reports whether a process takes calls, full or not.
+func (g *group) serving() bool {
+	for _, m := range g.members {
+		if !m.draining && m.proc.Available() {
+			return true
+		}
+	}
+	return false
+}
+
+// enqueue puts a call at the end of the queue and sees to it that somebody will
+// serve it, or says why nobody can.
+func (g *group) enqueue(warm bool) (*waiter, error) {
+	if g.waiters.Len() >= g.pool.cfg.MaxWaiting {
+		return nil, ErrBusy
+	}
+	g.startIfNeeded()
+	if len(g.members) == 0 && !g.starting {
+		return nil, g.startError(true)
+	}
+	w := &waiter{warm: warm, cold: g.starting && !g.serving(), ready: make(chan grant, 1)}
+	w.place = g.waiters.PushBack(w)
+	return w, nil
+}
+
+// wait waits for w's turn. When ctx ends first, what w may just have been given
+// goes to the next.
+func (g *group) wait(ctx context.Context, w *waiter) (*member, error) {
+	select {
+	case got := <-w.ready:
+		return got.m, got.err
+	case <-ctx.Done():
+	}
+	g.mu.Lock()
+	if w.place != nil {
+		g.waiters.Remove(w.place)
+		w.place = nil
+		g.mu.Unlock()
+	} else {
+		g.mu.Unlock()
+		if got := <-w.ready; got.m != nil {
+			g.release(got.m, time.Now())
+		}
+	}
+	return nil, fmt.Errorf("wait for a process: %w", ctx.Err())
+}
+
+// dispatch gives free slots to those who wait longest, and starts a process for
+// the rest if one is permitted.
+func (g *group) dispatch() {
+	for e := g.waiters.Front(); e != nil; e = g.waiters.Front() {
+		w := e.Value.(*waiter)
+		if w.warm {
+			if !g.serving() {
+				break
+			}
+			g.answer(w, grant{})
+			continue
+		}
+		m := g.take()
+		if m == nil {
+			break
+		}
+		g.answer(w, grant{m: m})
+	}
+	if g.waiters.Len() == 0 {
+		return
+	}
+	g.startIfNeeded()
+	if len(g.members) == 0 && !g.starting {
+		g.failWaiters(g.startError(true))
+	}
+}
+
+func (g *group) answer(w *waiter, got grant) {
+	g.waiters.Remove(w.place)
+	w.place = nil
+	w.ready <- got
+}
+
+func (g *group) failWaiters(err error) {
+	for e := g.waiters.Front(); e != nil; e = g.waiters.Front() {
+		g.answer(e.Value.(*waiter), grant{err: err})
+	}
+}
+
+func (g *group) startError(backingOff bool) error {
+	if g.ended != nil {
+		return g.ended
+	}
+	return &StartError{
+		Runtime: g.spec.Runtime, BackingOff: backingOff,
+		RetryAfter: max(0, time.Until(g.retryAt)), Err: g.lastErr,
+	}
+}
+
+// startIfNeeded begins to start a process, unless one is being started, the key
+// has as many as it may, or it is too soon after a failure.
+func (g *group) startIfNeeded() {
+	if g.starting || g.ended != nil || len(g.members) >= g.pool.cfg.MaxProcessesPerKey {
+		return
+	}
+	if g.failures > 0 && time.Now().Before(g.retryAt) {
+		return
+	}
+	g.starting = true
+	ctx, cancel := context.WithTimeout(g.pool.life, g.pool.cfg.StartTimeout)
+	g.cancelStart = cancel
+	g.pool.spawn(func() {
+		defer cancel()
+		m, err := g.prepare(ctx)
+		g.started(m, err)
+	})
+}
+
+// prepare gets a blank process and loads the key into it. What to load is
+// fetched while the process is being started, if none is ready.
+func (g *group) prepare(ctx context.Context) (*member, error) {
+	s, err := g.pool.stock(g.spec.Runtime)
+	if err != nil {
+		return nil, err
+	}
+	o := s.order()
+	request, err := g.spec.Load(ctx)
+	if err != nil {
+		s.cancel(o)
+		return nil, fmt.Errorf("fetch what to load: %w", err)
+	}
+	for attempt := 1; ; attempt++ {
+		m, err := s.await(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		err = g.load(ctx, m, request)
+		if err == nil {
+			return m, nil
+		}
+		g.pool.kill(m)
+		// The blank process had died before it saw any user code.
+		if !errors.Is(err, host.ErrUnavailable) || attempt == 3 {
+			return nil, err
+		}
+		o = s.order()
+	}
+}
+
+// load lets a process read user code. Nothing else keeps it busy, so taking
+// too long or ending by itself is that code's doing.
+func (g *group) load(ctx context.Context, m *member, request host.LoadRequest) error {
+	limited, cancel := context.WithTimeout(ctx, g.pool.cfg.LoadTimeout)
+	defer cancel()
+	err := m.proc.Load(limited, request)
+	var exit *host.ExitError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &exit) && exit.Own:
+		return &host.LoadError{Message: "the process ended while the code was loaded: " + exit.Reason}
+	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
+		return &host.LoadError{Message: fmt.Sprintf("the code took longer than %v to load", g.pool.cfg.LoadTimeout)}
+	}
+	return fmt.Errorf("load: %w", err)
+}
+
+// started takes in what came of a start.
+func (g *group) started(m *member, err error) {
+	if m != nil {
+		m.group.Store(g) // before the look at Done: either it or exited sees the end
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.starting, g.cancelStart = false, nil
+	if err == nil && m.ended() {
+		err = fmt.Errorf("the process ended as soon as it was loaded: %s", m.proc.ExitReason())
+	}
+	switch {
+	case g.ended != nil:
+		if m != nil {
+			g.pool.drain(m)
+		}
+	case err != nil:
+		g.failed(err)
+		if len(g.members) == 0 {
+			g.failWaiters(g.startError(false))
+		}
+	default:
+		m.loadedAt = time.Now()
+		m.lastUsed = m.loadedAt
+		g.members = append(g.members, m)
+		g.dispatch()
+	}
+}
+
+// failed notes a failed start and puts the next one off.
+func (g *group) failed(err error) {
+	g.pool.counts.failed.Add(1)
+	g.failures++
+	g.lastErr = err
+	g.retryAt = time.Now().Add(backoff(g.failures))
+	g.pool.log.Warn().Err(err).Str("key", g.spec.Key).Str("runtime", g.spec.Runtime).
+		Int("failures", g.failures).Time("retryAt", g.retryAt).Msg("no process could be started for a deployment")
+}
+
+// release gives a slot back.
+func (g *group) release(m *member, now time.Time) {
+	g.mu.Lock()
+	m.open--
+	m.lastUsed = now
+	g.failures = 0 // it came as far as serving calls
+	idle := m.open == 0
+	if idle && !m.exited && !m.draining && !m.proc.Available() {
+		g.condemn(m) // it asked to be replaced, and has finished now
+	}
+	if g.waiters.Len() > 0 {
+		g.dispatch()
+	}
+	g.mu.Unlock()
+	if idle && g.pool.hungry.Load() {
+		g.pool.wakeStarving()
+	}
+}
+
+// condemn takes a process out of use and drains it.
+func (g *group) condemn(m *member) {
+	m.draining = true
+	g.pool.drain(m)
+}
+
+// exited is called once for every process that had loaded the key.
+func (g *group) exited(m *member) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	m.exited = true
+	for i, other := range g.members {
+		if other == m {
+			g.members = append(g.members[:i], g.members[i+1:]...)
+			g.unexpected(m)
+			break
+		}
+	}
+	if g.ended == nil {
+		g.dispatch()
+	}
+}
+
+// unexpected notes the end of a process that nobody asked to end. If it came
+// soon, and not by a call's doing, the key is crash-looping.
+func (g *group) unexpected(m *member) {
+	if m.draining || g.ended != nil {
+		return
+	}
+	g.pool.counts.exited.Add(1)
+	reason := m.proc.ExitReason()
+	g.pool.log.Warn().Str("key", g.spec.Key).Str("runtime", g.spec.Runtime).
+		Int("openCalls", m.open).Str("reason", reason).Msg("a process ended")
+	if !m.served && time.Since(m.loadedAt) < youngAge {
+		g.failed(fmt.Errorf("the process ended soon after it was loaded: %s", reason))
+	}
+}
+
+// retire ends the key for the given reason.
+func (g *group) retire(reason error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ended != nil {
+		return
+	}
+	g.ended = reason
+	if g.cancelStart != nil {
+		g.cancelStart()
+	}
+	g.failWaiters(reason)
+	for _, m := range g.members {
+		if !m.draining {
+			g.condemn(m)
+		}
+	}
+}
+
+// sweep does what no call does: reaps the idle, looks again after a back-off,
+// forgets the key when nothing is left of it.
+func (g *group) sweep() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ended != nil {
+		return
+	}
+	now := time.Now()
+	for _, m := range g.members {
+		if now.Sub(m.loadedAt) >= youngAge {
+			g.failures = 0
+		}
+		if m.open == 0 && !m.draining && (now.Sub(m.lastUsed) >= g.pool.cfg.IdleTimeout || !m.proc.Available()) {
+			g.condemn(m)
+		}
+	}
+	if g.waiters.Len() > 0 {
+		g.dispatch()
+		return
+	}
+	quiet := g.failures == 0 || now.After(g.retryAt.Add(lastBackoff))
+	if len(g.members) == 0 && !g.starting && quiet {
+		g.forgotten = true
+		g.pool.forget(g)
+	}
+}
+
+func (g *group) openOn(m *member) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return m.open
+}
+
+func (g *group) waiting() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.waiters.Len()
+}
+
+// idlest finds the process that has been idle longest, and since when.
+func (g *group) idlest() (*member, time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var found *member
+	for _, m := range g.members {
+		if m.open == 0 && !m.draining && (found == nil || m.lastUsed.Before(found.lastUsed)) {
+			found = m
+		}
+	}
+	if found == nil {
+		return nil, time.Time{}
+	}
+	return found, found.lastUsed
+}
+
+// surrender drains m to make room for another, if it is still idle.
+func (g *group) surrender(m *member) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if m.open > 0 || m.draining || m.exited {
+		return false
+	}
+	g.condemn(m)
+	return true
+}

@@ -1,0 +1,303 @@
+package pool
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/sluice-faas/sluice/plugins/host"
+)
+
+// stock has the blank processes of one runtime. Who needs one places an order:
+// it is met at once from what is ready, else by the next process launched. What
+// was taken is replaced in the background.
+type stock struct {
+	pool   *Pool
+	name   string
+	target int
+
+	buildSlots  chan struct{} // one per build under way
+	builderTurn chan struct{} // held while a builder is being got
+
+	mu        sync.Mutex
+	closed    bool
+	blanks    []*member // oldest first
+	orders    list.List // of *order; not empty only while blanks is
+	launching int
+	full      bool // the pool had no place for a replacement
+
+	failures int       // launches that failed, blanks that died, in a row
+	retryAt  time.Time // no replacement before
+
+	described   bool
+	description host.Description
+
+	builder   *member // nil until needed
+	builds    int     // under way
+	lastBuild time.Time
+}
+
+// order is somebody's wish for a blank process.
+type order struct {
+	place *list.Element // nil once delivered or cancelled
+	ready chan delivery // one delivery is sent, unless cancelled
+}
+
+type delivery struct {
+	m   *member
+	err error
+}
+
+func newStock(p *Pool, name string) *stock {
+	s := &stock{
+		pool: p, name: name, target: max(0, min(p.cfg.Prestart[name], p.cfg.MaxProcesses)),
+		buildSlots: make(chan struct{}, p.cfg.BuildConcurrency), builderTurn: make(chan struct{}, 1),
+	}
+	s.orders.Init()
+	return s
+}
+
+// order asks for a blank process. It must be awaited or cancelled.
+func (s *stock) order() *order {
+	o := &order{ready: make(chan delivery, 1)}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		o.ready <- delivery{err: ErrClosed}
+		return o
+	}
+	if m := s.takeBlank(); m != nil {
+		o.ready <- delivery{m: m}
+	} else {
+		o.place = s.orders.PushBack(o)
+	}
+	s.launchWanted()
+	return o
+}
+
+// await waits for an order until ctx ends, which cancels it.
+func (s *stock) await(ctx context.Context, o *order) (*member, error) {
+	select {
+	case d := <-o.ready:
+		return d.m, d.err
+	case <-ctx.Done():
+	}
+	s.cancel(o)
+	if s.pool.hungry.Load() {
+		return nil, fmt.Errorf("%w: %w", errNoCapacity, ctx.Err())
+	}
+	return nil, fmt.Errorf("wait for a blank process: %w", ctx.Err())
+}
+
+// cancel withdraws an order; a process delivered meanwhile goes to the next.
+func (s *stock) cancel(o *order) {
+	s.mu.Lock()
+	if o.place != nil {
+		s.orders.Remove(o.place)
+		o.place = nil
+		s.mu.Unlock()
+		s.pool.wakeStarving() // the launch meant for it may no longer be wanted
+		return
+	}
+	s.mu.Unlock()
+	if d := <-o.ready; d.m != nil {
+		s.mu.Lock()
+		s.deliver(d.m)
+		s.mu.Unlock()
+	}
+}
+
+// takeBlank is called with mu held, as is what follows it.
+func (s *stock) takeBlank() *member {
+	for len(s.blanks) > 0 {
+		m := s.blanks[0]
+		s.blanks = s.blanks[1:]
+		if !m.ended() {
+			s.failures = 0
+			return m
+		}
+	}
+	return nil
+}
+
+// deliver gives a blank process to whoever has waited longest, or keeps it.
+func (s *stock) deliver(m *member) {
+	switch {
+	case s.closed:
+		s.pool.kill(m)
+	case s.orders.Len() > 0:
+		s.settle(delivery{m: m})
+	case len(s.blanks) < s.target && !m.ended():
+		s.blanks = append(s.blanks, m)
+	default:
+		s.pool.kill(m)
+	}
+}
+
+func (s *stock) settle(d delivery) {
+	o := s.orders.Remove(s.orders.Front()).(*order)
+	o.place = nil
+	o.ready <- d
+}
+
+// launchWanted starts as many launches as orders and target ask for, orders first.
+func (s *stock) launchWanted() {
+	for !s.closed && s.launching < s.pool.cfg.StartConcurrency && s.launching < s.orders.Len()+s.target-len(s.blanks) {
+		if s.launching >= s.orders.Len() && (s.full || time.Now().Before(s.retryAt)) {
+			return // it would only be a replacement, and those can wait
+		}
+		s.launching++
+		s.pool.spawn(s.launchOne)
+	}
+}
+
+func (s *stock) launchOne() {
+	m, err := s.launch()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.launching--
+	switch {
+	case err == nil:
+		s.deliver(m)
+	case errors.Is(err, errNoCapacity):
+		s.full = true
+	default:
+		s.failed()
+		if s.orders.Len() > 0 {
+			s.settle(delivery{err: err})
+		}
+	}
+	s.launchWanted()
+}
+
+func (s *stock) failed() {
+	s.failures++
+	s.retryAt = time.Now().Add(backoff(s.failures))
+}
+
+func (s *stock) launch() (*member, error) {
+	p := s.pool
+	if err := p.reserve(s.hasOrders); err != nil {
+		return nil, err
+	}
+	proc, err := s.launchProcess()
+	if err != nil {
+		p.unreserve()
+		if p.life.Err() != nil {
+			return nil, ErrClosed
+		}
+		p.counts.failed.Add(1)
+		p.log.Warn().Err(err).Str("runtime", s.name).Msg("a runtime process could not be launched")
+		return nil, fmt.Errorf("launch: %w", err)
+	}
+	m := p.adopt(proc, s)
+	s.mu.Lock()
+	s.described, s.description = true, proc.Description()
+	s.mu.Unlock()
+	return m, nil
+}
+
+func (s *stock) launchProcess() (Process, error) {
+	p := s.pool
+	ctx, cancel := context.WithTimeout(p.life, p.cfg.StartTimeout)
+	defer cancel()
+	select {
+	case p.launching <- struct{}{}:
+		defer func() { <-p.launching }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return p.launch(ctx, s.name)
+}
+
+func (s *stock) hasOrders() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.orders.Len() > 0
+}
+
+func (s *stock) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.blanks)
+}
+
+// refill looks whether blanks are missing, now that there may be room.
+func (s *stock) refill() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.full = false
+	s.launchWanted()
+}
+
+// sweep refills after a back-off and reaps a builder that is not used.
+func (s *stock) sweep() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if b := s.builder; b != nil && s.builds == 0 && time.Since(s.lastBuild) >= s.pool.cfg.IdleTimeout {
+		s.builder = nil
+		s.pool.drain(b)
+	}
+	s.full = false
+	s.launchWanted()
+}
+
+// surrenderBlank ends a blank process to make room for another.
+func (s *stock) surrenderBlank() *member {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.takeBlank()
+	if m != nil {
+		s.pool.kill(m)
+	}
+	return m
+}
+
+// surrenderBuilder ends the builder to make room for another, if it is idle.
+func (s *stock) surrenderBuilder() *member {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.builder
+	if m == nil || s.builds > 0 {
+		return nil
+	}
+	s.builder = nil
+	s.pool.drain(m)
+	return m
+}
+
+// exited is called once for every process of the runtime.
+func (s *stock) exited(m *member) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.builder == m {
+		s.builder = nil
+	}
+	for i, blank := range s.blanks {
+		if blank == m {
+			s.blanks = append(s.blanks[:i], s.blanks[i+1:]...)
+			s.failed()
+			s.pool.log.Warn().Str("runtime", s.name).Str("reason", m.proc.ExitReason()).Msg("a blank process ended")
+			break
+		}
+	}
+}
+
+func (s *stock) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	for s.orders.Len() > 0 {
+		s.settle(delivery{err: ErrClosed})
+	}
+	for _, m := range s.blanks {
+		s.pool.kill(m)
+	}
+	s.blanks = nil
+	if s.builder != nil {
+		s.pool.drain(s.builder)
+	}
+}
