@@ -1,0 +1,85 @@
+package auth
+
+import (
+	"context"
+	"time"
+
+	"github.com/sluice-faas/sluice/gateway/lambda"
+)
+
+// readsAtOnce bounds the reads of etcd that callers cause who are not known in
+// memory, strangers above all.
+const readsAtOnce = 32
+
+// reader finds users, apps and tokens: in memory, and if they are not there,
+// which a change made a moment ago explains, by one bounded read of etcd. Its
+// methods return nil for what does not exist.
+type reader struct {
+	store   Store
+	views   Views
+	timeout time.Duration
+	slots   chan struct{}
+}
+
+func newReader(cfg Config, store Store, views Views) *reader {
+	return &reader{store: store, views: views, timeout: cfg.ReadTimeout, slots: make(chan struct{}, readsAtOnce)}
+}
+
+func (r *reader) token(ctx context.Context, hash string) (*lambda.Token, error) {
+	if t, ok := r.views.Token(hash); ok {
+		return t, nil
+	}
+	return read(ctx, r, func(ctx context.Context) (*lambda.Token, error) { return r.store.Token(ctx, hash) })
+}
+
+func (r *reader) user(ctx context.Context, account, userID string) (*lambda.User, error) {
+	if u, ok := r.views.User(account, userID); ok {
+		return u, nil
+	}
+	return read(ctx, r, func(ctx context.Context) (*lambda.User, error) { return r.store.User(ctx, account, userID) })
+}
+
+func (r *reader) userByLogin(ctx context.Context, account, loginName string) (*lambda.User, error) {
+	return read(ctx, r, func(ctx context.Context) (*lambda.User, error) {
+		return r.store.UserByLogin(ctx, account, loginName)
+	})
+}
+
+func (r *reader) app(ctx context.Context, account, clientID string) (*lambda.App, error) {
+	if a, ok := r.views.App(account, clientID); ok {
+		return a, nil
+	}
+	return read(ctx, r, func(ctx context.Context) (*lambda.App, error) { return r.store.App(ctx, account, clientID) })
+}
+
+func (r *reader) session(ctx context.Context, idHash string) (*lambda.Session, error) {
+	return read(ctx, r, func(ctx context.Context) (*lambda.Session, error) { return r.store.Session(ctx, idHash) })
+}
+
+// read makes one read of etcd, within the bounds of r.
+func read[T any](ctx context.Context, r *reader, get func(context.Context) (*T, error)) (*T, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	select {
+	case r.slots <- struct{}{}:
+		defer func() { <-r.slots }()
+	case <-ctx.Done():
+		return nil, unavailable(ctx.Err())
+	}
+	v, err := get(ctx)
+	switch {
+	case lambda.Is(err, lambda.KindNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, unavailable(err)
+	}
+	return v, nil
+}
+
+// unavailable says that nobody can tell at the moment who calls.
+func unavailable(err error) *lambda.Error {
+	return &lambda.Error{
+		Kind: lambda.KindUnavailable, Code: lambda.CodeUnavailable, Phase: lambda.PhaseAuthenticate,
+		Message: "the token could not be checked at the moment: repeat the call", RetryAfter: time.Second, Err: err,
+	}
+}
