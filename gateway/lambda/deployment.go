@@ -11,6 +11,15 @@ const (
 	Undeploy DeploymentKind = "undeploy"
 )
 
+// First is the state in which a deployment of that kind begins. Taking a
+// version away needs no build.
+func (k DeploymentKind) First() DeploymentState {
+	if k == Undeploy {
+		return DeployStart
+	}
+	return BuildStart
+}
+
 // DeploymentState is a step of a deployment, spelled as users read it
 // (user-guide.md, Deployment States).
 type DeploymentState string

@@ -1,0 +1,223 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/google/uuid"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/sluice-faas/sluice/gateway/lambda"
+)
+
+const (
+	// historyLength is how many ended deployments of a lambda are kept, with the
+	// versions that they made.
+	historyLength = 5
+	// MaxArtifact is the largest artifact, in bytes: a request to etcd has 1.5 MiB.
+	MaxArtifact = 1 << 20
+)
+
+// StartDeployment asks for the saved version of a lambda to become live, or for
+// the live one to be taken away. One transaction records the version and the
+// work; a gateway that runs a deployment.Controller does it. While a deployment
+// is under way, or when nothing is live to take away, it is a Conflict; more
+// deployed lambdas than Limits.Deployed is a Conflict with CodeLambdaLimit.
+func (s *Store) StartDeployment(ctx context.Context, account, id string, kind lambda.DeploymentKind, by string) (*lambda.Deployment, error) {
+	k, err := keysOf(account, id)
+	if err != nil {
+		return nil, noLambda(account, id)
+	}
+	for range maxAttempts {
+		seen, err := s.readStart(ctx, account, k)
+		if err != nil {
+			return nil, fmt.Errorf("start deployment of %s: %w", id, err)
+		}
+		d, started, err := s.start(ctx, k, seen, account, id, kind, by)
+		if err != nil || started {
+			return d, err
+		}
+	}
+	return nil, overtaken("start deployment")
+}
+
+// The answers of readStart, in their order.
+const (
+	seenLambda = iota
+	seenLive
+	seenWork
+	seenVersions
+	seenAllLive
+	seenAllWork
+)
+
+func (s *Store) readStart(ctx context.Context, account string, k lambdaKeys) (*clientv3.TxnResponse, error) {
+	return s.read(ctx,
+		clientv3.OpGet(k.lambda), clientv3.OpGet(k.live), keyOf(k.work),
+		clientv3.OpGet(k.versions, clientv3.WithPrefix(), clientv3.WithKeysOnly()),
+		clientv3.OpGet(liveRoot+account+"/", clientv3.WithPrefix(), clientv3.WithKeysOnly()),
+		clientv3.OpGet(workRoot+account+"/", clientv3.WithPrefix(), clientv3.WithKeysOnly()))
+}
+
+// start decides on what was seen and writes; false means that it has changed.
+func (s *Store) start(ctx context.Context, k lambdaKeys, seen *clientv3.TxnResponse, account, id string, kind lambda.DeploymentKind, by string) (*lambda.Deployment, bool, error) {
+	l, err := decodeNew[lambda.Lambda](first(seen, seenLambda))
+	if err != nil {
+		return nil, false, err
+	}
+	live, err := decodeNew[lambda.Live](first(seen, seenLive))
+	if err != nil {
+		return nil, false, err
+	}
+	if err := s.mayStart(seen, account, id, kind, l, live); err != nil {
+		return nil, false, err
+	}
+	now := s.Now().UTC()
+	d := &lambda.Deployment{
+		ID: uuid.NewString(), Name: newName(), Account: account, LambdaID: id, Kind: kind, State: kind.First(),
+		CreatedAt: now, CreatedBy: by, UpdatedAt: now, UpdatedBy: by,
+	}
+	when := []clientv3.Cmp{
+		unchanged(k.lambda, modRevision(first(seen, seenLambda))),
+		unchanged(k.live, modRevision(first(seen, seenLive))),
+		absent(k.work),
+	}
+	if s.Limits.Deployed > 0 && kind == lambda.Deploy {
+		when = append(when, noneNewer(workRoot+account+"/", seen.Header.Revision))
+	}
+	var then []clientv3.Op
+	if kind == lambda.Undeploy {
+		d.Version, d.Digest = live.Version, live.Digest
+	} else {
+		v := l.Snapshot(now, by)
+		d.Version, d.Digest = v.Version, v.Digest
+		if !holds(all(seen, seenVersions), k.version(v.Version)) {
+			value, err := encode(v)
+			if err != nil {
+				return nil, false, err
+			}
+			then = append(then, clientv3.OpPut(k.version(v.Version), value))
+		}
+	}
+	value, err := encode(d)
+	if err != nil {
+		return nil, false, err
+	}
+	r, err := s.commit(ctx, when, append(then, clientv3.OpPut(k.work, value)), nil)
+	if err != nil {
+		return nil, false, fmt.Errorf("start deployment of %s: %w", id, err)
+	}
+	return d, r.Succeeded, nil
+}
+
+func (s *Store) mayStart(seen *clientv3.TxnResponse, account, id string, kind lambda.DeploymentKind, l *lambda.Lambda, live *lambda.Live) error {
+	switch {
+	case l == nil:
+		return noLambda(account, id)
+	case first(seen, seenWork) != nil:
+		return lambda.Conflict(lambda.CodeDeploymentConflict, lambda.TextDeploymentActive)
+	case kind == lambda.Undeploy && live == nil:
+		return lambda.Conflict(lambda.CodeDeploymentConflict, "lambda %s is not deployed: there is nothing to undeploy", l.Name)
+	case kind != lambda.Undeploy && kind != lambda.Deploy:
+		return lambda.Invalid("kind", "there is no deployment of kind %q", kind)
+	}
+	if s.Limits.Deployed <= 0 || kind == lambda.Undeploy || live != nil {
+		return nil
+	}
+	deployed := map[string]bool{}
+	for _, kv := range all(seen, seenAllLive) {
+		deployed[strings.TrimPrefix(string(kv.Key), liveRoot)] = true
+	}
+	for _, kv := range all(seen, seenAllWork) { // on the way to be live, or already
+		deployed[strings.TrimPrefix(string(kv.Key), workRoot)] = true
+	}
+	if len(deployed) >= s.Limits.Deployed {
+		return lambda.Conflict(lambda.CodeLambdaLimit, "the account has %d deployed lambdas: the limit is %d, undeploy one first",
+			len(deployed), s.Limits.Deployed)
+	}
+	return nil
+}
+
+func holds(kvs []*mvccpb.KeyValue, k string) bool {
+	for _, kv := range kvs {
+		if string(kv.Key) == k {
+			return true
+		}
+	}
+	return false
+}
+
+// Version reads one immutable version of a lambda.
+func (s *Store) Version(ctx context.Context, account, id string, version int) (*lambda.Version, error) {
+	k, err := keysOf(account, id)
+	if err != nil {
+		return nil, noLambda(account, id)
+	}
+	v := new(lambda.Version)
+	found, err := s.get(ctx, k.version(version), v)
+	if err != nil {
+		return nil, fmt.Errorf("read version %d of %s: %w", version, id, err)
+	}
+	if !found {
+		return nil, lambda.NotFound(lambda.CodeMissingLambda, "There is no version %d of lambda %s on %s", version, id, account)
+	}
+	return v, nil
+}
+
+// PutArtifact keeps what a runtime made of the version with that digest. One of
+// more than MaxArtifact bytes is TooLarge. Writing the same twice is no error.
+func (s *Store) PutArtifact(ctx context.Context, account, id, digest string, artifact []byte) error {
+	op, err := putArtifact(account, id, digest, artifact)
+	if err != nil {
+		return err
+	}
+	if _, err := s.commit(ctx, nil, []clientv3.Op{op}, nil); err != nil {
+		return fmt.Errorf("put artifact of %s: %w", id, err)
+	}
+	return nil
+}
+
+func putArtifact(account, id, digest string, artifact []byte) (clientv3.Op, error) {
+	if len(artifact) > MaxArtifact {
+		return clientv3.Op{}, &lambda.Error{Kind: lambda.KindTooLarge, Code: lambda.CodeDeploymentFailed,
+			Message: fmt.Sprintf("the built lambda has %d bytes: the limit is %d", len(artifact), MaxArtifact)}
+	}
+	k, err := key(artifactsRoot, account, id, digest)
+	if err != nil {
+		return clientv3.Op{}, err
+	}
+	return clientv3.OpPut(k, string(artifact)), nil
+}
+
+// Artifact reads what was kept for that digest.
+func (s *Store) Artifact(ctx context.Context, account, id, digest string) ([]byte, error) {
+	k, err := key(artifactsRoot, account, id, digest)
+	if err != nil {
+		return nil, missing("artifact", digest)
+	}
+	r, err := s.read(ctx, clientv3.OpGet(k))
+	if err != nil {
+		return nil, fmt.Errorf("read artifact of %s: %w", id, err)
+	}
+	kv := first(r, 0)
+	if kv == nil {
+		return nil, missing("artifact", digest)
+	}
+	return kv.Value, nil
+}
+
+// History reads the deployments of a lambda that have ended, newest first.
+// Undeployments are not among them. The versions that they name can be read.
+func (s *Store) History(ctx context.Context, account, id string) ([]lambda.Deployment, error) {
+	k, err := keysOf(account, id)
+	if err != nil {
+		return nil, nil // such a lambda has none
+	}
+	h, err := many[lambda.Deployment](ctx, s, k.history)
+	for i, j := 0, len(h)-1; i < j; i, j = i+1, j-1 {
+		h[i], h[j] = h[j], h[i]
+	}
+	return h, err
+}

@@ -1,0 +1,210 @@
+// Package embedded runs one etcd member inside the gateway's own process, for
+// `sluice dev` and for tests. It opens no listener at all, neither TCP nor unix:
+// the client that it hands out calls the server by function. What is written is
+// on disk before a write is answered, so a killed process loses nothing that it
+// acknowledged.
+//
+// The member is alone for ever. A cluster of gateways needs an etcd cluster of
+// the operator's.
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+	bolt "go.etcd.io/bbolt"
+	"go.etcd.io/etcd/client/pkg/v3/types"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/config"
+	"go.etcd.io/etcd/server/v3/etcdserver"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3compactor"
+	"go.etcd.io/etcd/server/v3/features"
+)
+
+// Config says where the member lives.
+type Config struct {
+	// Dir is the member's folder; it is made if it is missing, for its owner
+	// only. One process at a time may use it.
+	Dir string
+	// Log gets what etcd has to say from level warn upwards.
+	Log zerolog.Logger
+}
+
+const (
+	// memberName and peerURL are labels that etcd wants of every member. Nobody
+	// listens at the URL and nobody dials it. They are part of what is on disk.
+	memberName = "sluice"
+	peerURL    = "http://127.0.0.1:1"
+
+	// One member elects itself: the timeout only delays the start. Half of it,
+	// rounded up to a second, is also the shortest lease.
+	tickMilliseconds = 50
+	electionTicks    = 4
+
+	// Requests wait in memory until a snapshot of raft's log; a save of the
+	// largest lambda takes half a megabyte of it.
+	snapshotEvery    = 1000
+	snapshotCatchUp  = 50
+	quotaBytes       = 2 << 30
+	maxRequestBytes  = 3 << 19 // 1.5 MiB, as every etcd cluster has it
+	compactRetention = 5 * time.Minute
+	startTimeout     = 60 * time.Second
+	lockTimeout      = time.Second
+)
+
+// Server is a running member.
+type Server struct {
+	etcd   *etcdserver.EtcdServer
+	client *clientv3.Client
+	lock   *os.File
+	once   sync.Once
+}
+
+// Start opens the folder, recovers what a killed process left there, and
+// returns when the member answers. It fails with a text that names the folder
+// when that cannot be written, is in use by another process, or is damaged; it
+// never changes a damaged folder.
+func Start(ctx context.Context, c Config) (*Server, error) {
+	lock, err := lockFolder(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	server, err := open(c)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open etcd in %s: %w", c.Dir, err), lock.Close())
+	}
+	s := &Server{etcd: server, lock: lock}
+	server.Start()
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	select {
+	case <-server.ReadyNotify():
+	case <-server.StopNotify():
+		return nil, errors.Join(fmt.Errorf("etcd in %s stopped while it started", c.Dir), s.Close())
+	case <-ctx.Done():
+		return nil, errors.Join(fmt.Errorf("wait for etcd in %s: %w", c.Dir, ctx.Err()), s.Close())
+	}
+	s.client = v3client.New(server)
+	return s, nil
+}
+
+// Client returns the member's one client, which may be shared by any number of
+// goroutines. It ends with the Server.
+func (s *Server) Client() *clientv3.Client { return s.client }
+
+// Done is closed when the member has stopped, whether by Close or by a fault
+// of its own.
+func (s *Server) Done() <-chan struct{} { return s.etcd.StopNotify() }
+
+// Close stops the member and frees the folder. Calls that are under way fail.
+// It may be called more than once.
+func (s *Server) Close() error {
+	var err error
+	s.once.Do(func() {
+		if s.client != nil {
+			// The client has no connection, so its Close has nothing to report
+			// but that its context ended.
+			if cerr := s.client.Close(); cerr != nil && !errors.Is(cerr, context.Canceled) {
+				err = cerr
+			}
+		}
+		s.etcd.HardStop()
+		err = errors.Join(err, s.lock.Close())
+	})
+	return err
+}
+
+// open builds the server in a goroutine of its own: on a damaged folder etcd
+// logs and panics, or meets a page of its file that is not there, and either
+// must become an error.
+func open(c Config) (server *etcdserver.EtcdServer, err error) {
+	cfg, err := serverConfig(c)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkDatabase(cfg.BackendPath()); err != nil {
+		return nil, err
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		debug.SetPanicOnFault(true)
+		defer func() {
+			if r := recover(); r != nil {
+				server, err = nil, fmt.Errorf("the folder is damaged or cannot be used: %v", r)
+			}
+		}()
+		server, err = etcdserver.NewServer(cfg)
+	}()
+	<-done
+	return server, err
+}
+
+// checkDatabase opens the database for reading first, because etcd waits for
+// ever for the lock of one that another process has open, and locks a damaged
+// one without letting go.
+func checkDatabase(path string) (err error) {
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: lockTimeout, ReadOnly: true})
+	if err != nil {
+		return fmt.Errorf("the database %s cannot be used: %w", filepath.Base(path), err)
+	}
+	return db.Close()
+}
+
+func serverConfig(c Config) (config.ServerConfig, error) {
+	u, err := url.Parse(peerURL)
+	if err != nil {
+		return config.ServerConfig{}, err
+	}
+	peers := types.URLs{*u}
+	log := bridge(c.Log)
+	return config.ServerConfig{
+		Name:                       memberName,
+		DataDir:                    c.Dir,
+		Logger:                     log,
+		PeerURLs:                   peers,
+		InitialPeerURLsMap:         types.URLsMap{memberName: peers},
+		InitialClusterToken:        memberName,
+		NewCluster:                 true,
+		SnapshotCount:              snapshotEvery,
+		SnapshotCatchUpEntries:     snapshotCatchUp,
+		MaxSnapFiles:               2,
+		MaxWALFiles:                2,
+		TickMs:                     tickMilliseconds,
+		ElectionTicks:              electionTicks,
+		InitialElectionTickAdvance: true,
+		AutoCompactionMode:         v3compactor.ModePeriodic,
+		AutoCompactionRetention:    compactRetention,
+		CompactionBatchLimit:       1000,
+		CompactionSleepInterval:    10 * time.Millisecond,
+		QuotaBackendBytes:          quotaBytes,
+		BackendFreelistType:        bolt.FreelistMapType,
+		// An idle database larger than this is made small again at start.
+		BootstrapDefragThresholdMegabytes: 64,
+		MaxTxnOps:                         128,
+		MaxRequestBytes:                   maxRequestBytes,
+		MaxConcurrentStreams:              1 << 20,
+		WarningApplyDuration:              time.Second,
+		WarningUnaryRequestDuration:       2 * time.Second,
+		AuthToken:                         "", // no users: nobody but this process reaches the member
+		BcryptCost:                        4,
+		WatchProgressNotifyInterval:       time.Minute,
+		DowngradeCheckTime:                time.Hour,
+		MaxLearners:                       1,
+		V2Deprecation:                     config.V2DeprDefault,
+		ServerFeatureGate:                 features.NewDefaultServerFeatureGate(memberName, log),
+		Metrics:                           "basic",
+	}, nil
+}

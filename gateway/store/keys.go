@@ -1,0 +1,126 @@
+package store
+
+import (
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/sluice-faas/sluice/gateway/lambda"
+)
+
+// Every key of the project is built in this file. Two folders are read whole by
+// every gateway and watched: view (what answers calls) and rollout (what moves
+// deployments). Nothing large and nothing that changes with every call lives in
+// either.
+//
+//	/sluice/schema                                     version of this layout
+//	/sluice/view/accounts/<account>                    Account
+//	/sluice/view/users/<account>/<user>                User
+//	/sluice/view/apps/<account>/<client>               App
+//	/sluice/view/tokens/<hash>                         Token, under its session's lease
+//	/sluice/view/keys/<kid>                            SigningKey
+//	/sluice/view/live/<account>/<lambda>               Live
+//	/sluice/logins/<account>/<login name>              user id
+//	/sluice/sessions/<hash>                            Session, under a lease
+//	/sluice/lambdas/<account>/<lambda>                 Lambda
+//	/sluice/names/<account>/<name>                     lambda id
+//	/sluice/versions/<account>/<lambda>/<version>      Version
+//	/sluice/artifacts/<account>/<lambda>/<digest>      artifact, as the runtime made it
+//	/sluice/last/<account>/<lambda>                    Deployment that ended last
+//	/sluice/history/<account>/<lambda>/<order>         Deployment that ended, of kind Deploy
+//	/sluice/rollout/work/<account>/<lambda>            Deployment under way
+//	/sluice/rollout/claims/<account>/<lambda>          gateway id, under its lease
+//	/sluice/rollout/acks/<deployment>/<gateway>        Ack, under the gateway's lease
+//	/sluice/rollout/gateways/<gateway>                 Gateway, under its lease
+const (
+	root        = "/sluice/"
+	schemaKey   = root + "schema"
+	viewRoot    = root + "view/"
+	rolloutRoot = root + "rollout/"
+
+	accountsRoot  = viewRoot + "accounts/"
+	usersRoot     = viewRoot + "users/"
+	appsRoot      = viewRoot + "apps/"
+	tokensRoot    = viewRoot + "tokens/"
+	keysRoot      = viewRoot + "keys/"
+	liveRoot      = viewRoot + "live/"
+	loginsRoot    = root + "logins/"
+	sessionsRoot  = root + "sessions/"
+	lambdasRoot   = root + "lambdas/"
+	namesRoot     = root + "names/"
+	versionsRoot  = root + "versions/"
+	artifactsRoot = root + "artifacts/"
+	lastRoot      = root + "last/"
+	historyRoot   = root + "history/"
+	workRoot      = rolloutRoot + "work/"
+	claimsRoot    = rolloutRoot + "claims/"
+	acksRoot      = rolloutRoot + "acks/"
+	gatewaysRoot  = rolloutRoot + "gateways/"
+)
+
+// maxSegment is the largest part of a key that comes from outside, in bytes.
+const maxSegment = 256
+
+// key joins a folder and segments that come from outside. No segment can leave
+// its folder or reach into another: what holds a slash, a control character or
+// invalid UTF-8, is empty or is too long, is refused as Invalid.
+func key(folder string, segments ...string) (string, error) {
+	for _, s := range segments {
+		if err := checkSegment(s); err != nil {
+			return "", err
+		}
+	}
+	return folder + strings.Join(segments, "/"), nil
+}
+
+func checkSegment(s string) error {
+	switch {
+	case s == "":
+		return lambda.Invalid("id", "an id or name is empty")
+	case len(s) > maxSegment:
+		return lambda.Invalid("id", "an id or name has %d bytes: the limit is %d", len(s), maxSegment)
+	case !utf8.ValidString(s):
+		return lambda.Invalid("id", "an id or name is not valid UTF-8")
+	case strings.Contains(s, "/") || strings.ContainsFunc(s, unicode.IsControl):
+		return lambda.Invalid("id", "the id or name %q holds a slash or a control character", s)
+	}
+	return nil
+}
+
+// lambdaKeys are the keys that belong to one lambda. Those that name a folder
+// end with a slash.
+type lambdaKeys struct {
+	lambda, live, last, work, claim string
+	versions, artifacts, history    string
+}
+
+func keysOf(account, id string) (lambdaKeys, error) {
+	tail, err := key("", account, id)
+	if err != nil {
+		return lambdaKeys{}, err
+	}
+	return lambdaKeys{
+		lambda: lambdasRoot + tail, live: liveRoot + tail, last: lastRoot + tail,
+		work: workRoot + tail, claim: claimsRoot + tail,
+		versions: versionsRoot + tail + "/", artifacts: artifactsRoot + tail + "/", history: historyRoot + tail + "/",
+	}, nil
+}
+
+func (k lambdaKeys) version(n int) string { return k.versions + strconv.Itoa(n) }
+
+// folder gives the prefix that holds what one account has under base.
+func folder(base, account string) (string, error) {
+	k, err := key(base, account)
+	return k + "/", err
+}
+
+// parts splits what follows folder in k into n segments, or reports false.
+func parts(k, folder string, n int) ([]string, bool) {
+	rest, ok := strings.CutPrefix(k, folder)
+	if !ok {
+		return nil, false
+	}
+	p := strings.Split(rest, "/")
+	return p, len(p) == n
+}

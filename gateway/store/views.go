@@ -1,0 +1,279 @@
+package store
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/sluice-faas/sluice/gateway/lambda"
+)
+
+// Views is what a gateway keeps in memory so that a call needs no read of etcd:
+// what is live, and who may call. Lookups are safe for concurrent use, allocate
+// nothing and never wait for etcd; what they return is shared and must not be
+// changed. When etcd is away, Views go on with what they last knew.
+type Views struct {
+	follower *follower
+	now      func() time.Time
+	log      zerolog.Logger
+
+	mu     sync.RWMutex
+	held   held
+	onLive []func(old, new *lambda.Live)
+}
+
+// ids names a thing of an account.
+type ids struct{ account, id string }
+
+// held is the content of Views.
+type held struct {
+	accounts map[string]*lambda.Account
+	users    map[ids]*lambda.User
+	apps     map[ids]*lambda.App
+	tokens   map[string]*lambda.Token
+	keys     map[string]*lambda.SigningKey
+	sorted   []lambda.SigningKey // of keys, never changed in place
+	live     map[ids]*lambda.Live
+	events   map[ids]int // live lambdas of an account's event
+}
+
+func newHeld() held {
+	return held{
+		accounts: map[string]*lambda.Account{}, users: map[ids]*lambda.User{}, apps: map[ids]*lambda.App{},
+		tokens: map[string]*lambda.Token{}, keys: map[string]*lambda.SigningKey{},
+		live: map[ids]*lambda.Live{}, events: map[ids]int{},
+	}
+}
+
+// OpenViews reads everything and follows it from there until Close.
+func (s *Store) OpenViews(ctx context.Context) (*Views, error) {
+	v := &Views{now: s.Now, log: s.log, held: newHeld()}
+	f, err := s.follow(ctx, viewRoot, v)
+	if err != nil {
+		return nil, err
+	}
+	v.follower = f
+	return v, nil
+}
+
+// Close stops following. Lookups go on answering.
+func (v *Views) Close() { v.follower.close() }
+
+// WaitFor returns when everything up to revision is in the views: after
+// WaitFor(ctx, store.Written()) a gateway sees its own writes.
+func (v *Views) WaitFor(ctx context.Context, revision int64) error {
+	return v.follower.waitFor(ctx, revision)
+}
+
+// Live tells what is live of a lambda.
+func (v *Views) Live(account, lambdaID string) (*lambda.Live, bool) {
+	v.mu.RLock()
+	l, ok := v.held.live[ids{account, lambdaID}]
+	v.mu.RUnlock()
+	return l, ok
+}
+
+// Implemented tells whether a live lambda of the account answers an event.
+func (v *Views) Implemented(account, eventID string) bool {
+	v.mu.RLock()
+	n := v.held.events[ids{account, eventID}]
+	v.mu.RUnlock()
+	return n > 0
+}
+
+// Token tells the opaque token of that hash, if it has not ended.
+func (v *Views) Token(hash string) (*lambda.Token, bool) {
+	v.mu.RLock()
+	t, ok := v.held.tokens[hash]
+	v.mu.RUnlock()
+	if !ok || !v.now().Before(t.ExpiresAt) {
+		return nil, false
+	}
+	return t, true
+}
+
+// User tells a user.
+func (v *Views) User(account, userID string) (*lambda.User, bool) {
+	v.mu.RLock()
+	u, ok := v.held.users[ids{account, userID}]
+	v.mu.RUnlock()
+	return u, ok
+}
+
+// App tells an app.
+func (v *Views) App(account, clientID string) (*lambda.App, bool) {
+	v.mu.RLock()
+	a, ok := v.held.apps[ids{account, clientID}]
+	v.mu.RUnlock()
+	return a, ok
+}
+
+// Account tells whether there is an account of that id.
+func (v *Views) Account(id string) bool {
+	v.mu.RLock()
+	_, ok := v.held.accounts[id]
+	v.mu.RUnlock()
+	return ok
+}
+
+// SigningKeys tells every signing key, the oldest first.
+func (v *Views) SigningKeys() []lambda.SigningKey {
+	v.mu.RLock()
+	k := v.held.sorted
+	v.mu.RUnlock()
+	return k
+}
+
+// OnLive has f called after every change of what is live, in the order of the
+// changes: old is nil when nothing was live, new when nothing is. Lookups
+// already tell the new. f must return soon: all changes wait for it.
+func (v *Views) OnLive(f func(old, new *lambda.Live)) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.onLive = append(v.onLive, f)
+}
+
+// liveChange is what OnLive tells.
+type liveChange struct{ old, new *lambda.Live }
+
+func (v *Views) tell(changes []liveChange) {
+	v.mu.RLock()
+	listeners := v.onLive
+	v.mu.RUnlock()
+	for _, c := range changes {
+		for _, f := range listeners {
+			f(c.old, c.new)
+		}
+	}
+}
+
+func (v *Views) reset(kvs []*mvccpb.KeyValue) {
+	h := newHeld()
+	for _, kv := range kvs {
+		h.set(v.log, string(kv.Key), kv)
+	}
+	h.sortKeys()
+	v.mu.Lock()
+	old := v.held
+	v.held = h
+	v.mu.Unlock()
+	v.tell(difference(old.live, h.live))
+}
+
+func difference(old, new map[ids]*lambda.Live) []liveChange {
+	var changes []liveChange
+	for id, l := range old {
+		if new[id] == nil {
+			changes = append(changes, liveChange{l, nil})
+		}
+	}
+	for id, l := range new {
+		if was := old[id]; was == nil || *was != *l {
+			changes = append(changes, liveChange{was, l})
+		}
+	}
+	return changes
+}
+
+func (v *Views) change(events []*clientv3.Event) {
+	var changes []liveChange
+	v.mu.Lock()
+	keys := false
+	for _, e := range events {
+		kv := e.Kv
+		if e.Type == mvccpb.DELETE {
+			kv = nil
+		}
+		k := string(e.Kv.Key)
+		keys = keys || strings.HasPrefix(k, keysRoot)
+		if c := v.held.set(v.log, k, kv); c != (liveChange{}) {
+			changes = append(changes, c)
+		}
+	}
+	if keys {
+		v.held.sortKeys()
+	}
+	v.mu.Unlock()
+	v.tell(changes)
+}
+
+func (h *held) sortKeys() {
+	sorted := make([]lambda.SigningKey, 0, len(h.keys))
+	for _, k := range h.keys {
+		sorted = append(sorted, *k)
+	}
+	sortKeys(sorted)
+	h.sorted = sorted
+}
+
+// set takes the value of a key, or nil for none, and tells the change of what
+// is live, if it is one. A value that cannot be read counts as none: better an
+// unknown token than a wrong one.
+func (h *held) set(log zerolog.Logger, k string, kv *mvccpb.KeyValue) liveChange {
+	noun, _, _ := strings.Cut(strings.TrimPrefix(k, viewRoot), "/")
+	switch viewRoot + noun + "/" {
+	case liveRoot:
+		return h.setLive(log, k, kv)
+	case tokensRoot:
+		put1(log, h.tokens, tokensRoot, k, kv)
+	case usersRoot:
+		put2(log, h.users, usersRoot, k, kv)
+	case appsRoot:
+		put2(log, h.apps, appsRoot, k, kv)
+	case accountsRoot:
+		put1(log, h.accounts, accountsRoot, k, kv)
+	case keysRoot:
+		put1(log, h.keys, keysRoot, k, kv)
+	}
+	return liveChange{}
+}
+
+func (h *held) setLive(log zerolog.Logger, k string, kv *mvccpb.KeyValue) liveChange {
+	old, new := put2(log, h.live, liveRoot, k, kv)
+	if old != nil && old.EventID != "" {
+		e := ids{old.Account, old.EventID}
+		if h.events[e]--; h.events[e] <= 0 {
+			delete(h.events, e)
+		}
+	}
+	if new != nil && new.EventID != "" {
+		h.events[ids{new.Account, new.EventID}]++
+	}
+	return liveChange{old, new}
+}
+
+// put1 and put2 set the value of a key that has one or two segments, and tell
+// the one before.
+func put1[T any](log zerolog.Logger, m map[string]*T, folder, k string, kv *mvccpb.KeyValue) {
+	if p, ok := parts(k, folder, 1); ok {
+		put(log, m, p[0], kv)
+	}
+}
+
+func put2[T any](log zerolog.Logger, m map[ids]*T, folder, k string, kv *mvccpb.KeyValue) (old, new *T) {
+	p, ok := parts(k, folder, 2)
+	if !ok {
+		return nil, nil
+	}
+	return put(log, m, ids{p[0], p[1]}, kv)
+}
+
+func put[K comparable, T any](log zerolog.Logger, m map[K]*T, k K, kv *mvccpb.KeyValue) (old, new *T) {
+	old = m[k]
+	new, err := decodeNew[T](kv)
+	if err != nil {
+		log.Error().Err(err).Msg("a value in etcd cannot be read and counts as absent")
+		new = nil
+	}
+	if new == nil {
+		delete(m, k)
+		return old, nil
+	}
+	m[k] = new
+	return old, new
+}
