@@ -275,3 +275,12 @@ func (a answer) decode(what string, v any) error {
 	}
 	return nil
 }
+
+// Token gives the bearer token that c's next call would send; empty without a
+// TokenSource. A Client is a TokenSource itself, so another may share its tokens.
+func (c *Client) Token(ctx context.Context) (string, error) {
+	if c.tokens == nil {
+		return "", nil
+	}
+	return c.tokens.Token(ctx)
+}

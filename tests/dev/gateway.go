@@ -13,6 +13,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -25,7 +27,7 @@ type Options struct {
 	Binary  string   // default: Binary()
 	DataDir string   // required
 	Args    []string // further flags of `sluice dev`
-	Env     []string // default: the caller's environment
+	Env     []string // default: the caller's environment without SLUICE_ variables
 	// StartTimeout is how long dev.json may take; default 60 s.
 	StartTimeout time.Duration
 }
@@ -154,7 +156,7 @@ func Start(ctx context.Context, o Options) (*Gateway, error) {
 	return g, nil
 }
 
-// Args are the arguments of the command that Start runs.
+// arguments are those of the command that Start runs.
 func (o Options) arguments() []string {
 	args := []string{
 		"dev", "--data-dir", o.DataDir, "--https-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0",
@@ -162,10 +164,18 @@ func (o Options) arguments() []string {
 	return append(args, o.Args...)
 }
 
+// environment keeps settings of the caller's shell out of the gateway.
+func (o Options) environment() []string {
+	if o.Env != nil {
+		return o.Env
+	}
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "SLUICE_") })
+}
+
 func (g *Gateway) launch() error {
 	g.cmd = exec.Command(g.options.Binary, g.options.arguments()...)
 	g.cmd.Dir = "/" // it must need no particular working directory
-	g.cmd.Env = g.options.Env
+	g.cmd.Env = g.options.environment()
 	g.cmd.Stdout, g.cmd.Stderr = g.output, g.output
 	g.cmd.WaitDelay = 5 * time.Second // a process it left behind may hold the pipes
 	if err := start(g.cmd); err != nil {
