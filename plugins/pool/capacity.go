@@ -10,35 +10,36 @@ import (
 // wanted says that somebody waits for the process, it makes room and waits for
 // it; else it gives up with errNoCapacity when there is none.
 func (p *Pool) reserve(wanted func() bool) error {
+	starving := 0 // 1 from the first time we had to wait, so that nobody less in need comes first
 	for {
 		needed := wanted()
 		p.mu.Lock()
-		if p.closed {
-			p.mu.Unlock()
-			return ErrClosed
-		}
-		if len(p.processes)+p.reserved < p.cfg.MaxProcesses && (needed || p.starving == 0) {
+		full := len(p.processes)+p.reserved >= p.cfg.MaxProcesses
+		var err error
+		switch {
+		case p.closed:
+			err = ErrClosed
+		case !needed && (full || p.starving > starving):
+			err = errNoCapacity
+		case !full:
 			p.reserved++
+		default:
+			p.setStarving(1 - starving)
+			starving = 1
+			freed, evict := p.freed, p.evicting < p.starving
 			p.mu.Unlock()
-			return nil
+			if evict {
+				p.evict()
+			}
+			select {
+			case <-freed:
+			case <-p.life.Done():
+			}
+			continue
 		}
-		if !needed {
-			p.mu.Unlock()
-			return errNoCapacity
-		}
-		p.setStarving(+1)
-		freed, evict := p.freed, p.evicting < p.starving
+		p.setStarving(-starving)
 		p.mu.Unlock()
-		if evict {
-			p.evict()
-		}
-		select {
-		case <-freed:
-		case <-p.life.Done():
-		}
-		p.mu.Lock()
-		p.setStarving(-1)
-		p.mu.Unlock()
+		return err
 	}
 }
 

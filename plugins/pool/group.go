@@ -21,8 +21,8 @@ type member struct {
 	group atomic.Pointer[group]
 
 	evicted bool // to make room; guarded by Pool.mu
-	exited  bool // guarded by the group's mu, as is all below
 
+	// Guarded by the group's mu:
 	open     int  // calls
 	served   bool // had a call
 	draining bool // gets no more calls
@@ -318,7 +318,7 @@ func (g *group) release(m *member, now time.Time) {
 	m.lastUsed = now
 	g.failures = 0 // it came as far as serving calls
 	idle := m.open == 0
-	if idle && !m.exited && !m.draining && !m.proc.Available() {
+	if idle && !m.draining && !m.proc.Available() && !m.ended() {
 		g.condemn(m) // it asked to be replaced, and has finished now
 	}
 	if g.waiters.Len() > 0 {
@@ -340,7 +340,6 @@ func (g *group) condemn(m *member) {
 func (g *group) exited(m *member) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	m.exited = true
 	for i, other := range g.members {
 		if other == m {
 			g.members = append(g.members[:i], g.members[i+1:]...)
@@ -400,7 +399,10 @@ func (g *group) sweep() {
 		if now.Sub(m.loadedAt) >= youngAge {
 			g.failures = 0
 		}
-		if m.open == 0 && !m.draining && (now.Sub(m.lastUsed) >= g.pool.cfg.IdleTimeout || !m.proc.Available()) {
+		if m.open > 0 || m.draining || m.ended() {
+			continue
+		}
+		if now.Sub(m.lastUsed) >= g.pool.cfg.IdleTimeout || !m.proc.Available() {
 			g.condemn(m)
 		}
 	}
@@ -447,7 +449,7 @@ func (g *group) idlest() (*member, time.Time) {
 func (g *group) surrender(m *member) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if m.open > 0 || m.draining || m.exited {
+	if m.open > 0 || m.draining || m.ended() {
 		return false
 	}
 	g.condemn(m)
