@@ -15,11 +15,13 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/sluice-faas/sluice/gateway/directory"
 )
 
 // Config is what an operator can set. Dev gives the defaults of `sluice dev`.
@@ -52,6 +54,12 @@ type Config struct {
 	// RuntimesDir holds one folder with a runtime.yaml for each language.
 	// Default: the folder `runtimes` beside the executable.
 	RuntimesDir string `koanf:"runtimes-dir"`
+	// RunTimeout is how long a lambda may run. Default 30s, which public clients
+	// count on; at most 30s.
+	RunTimeout time.Duration `koanf:"run-timeout"`
+	// MaxLambdas is how many lambdas an account may save, and how many it may
+	// have deployed; 0 means no limit. Default 50.
+	MaxLambdas int `koanf:"max-lambdas"`
 	// Pprof adds Go's profiles to the admin listener. Default false.
 	Pprof bool `koanf:"pprof"`
 }
@@ -60,8 +68,12 @@ type Config struct {
 // to each runtime's manifest.
 const ManifestPrestart = -1
 
-// maxPrestart is more than any one machine can use.
-const maxPrestart = 256
+const (
+	maxPrestart = 256 // more than any one machine can use
+	// maxRunTimeout is what public clients wait for, and what the listeners' time
+	// limits are made for.
+	maxRunTimeout = 30 * time.Second
+)
 
 // Dev gives the defaults of `sluice dev`.
 func Dev() Config {
@@ -74,6 +86,8 @@ func Dev() Config {
 		LogLevel:    zerolog.InfoLevel.String(),
 		Prestart:    ManifestPrestart,
 		RuntimesDir: defaultRuntimesDir(),
+		RunTimeout:  maxRunTimeout,
+		MaxLambdas:  50,
 	}
 }
 
@@ -112,11 +126,9 @@ func (c Config) Level() zerolog.Level {
 // Domains gives Domain as a map from service to host or host:port. Validate has
 // checked the entries; the last one of a service counts.
 func (c Config) Domains() map[string]string {
-	domains := make(map[string]string, len(c.Domain))
-	for _, entry := range c.Domain {
-		if service, host, ok := strings.Cut(entry, "="); ok {
-			domains[service] = host
-		}
+	domains, err := directory.ParseDomains(c.Domain)
+	if err != nil {
+		return nil
 	}
 	return domains
 }
@@ -152,8 +164,14 @@ func (c Config) Validate() error {
 	if c.Prestart < ManifestPrestart || c.Prestart > maxPrestart {
 		problem("prestart", "%d is not in 0…%d (or -1 for the manifests' own numbers)", c.Prestart, maxPrestart)
 	}
+	if c.RunTimeout < time.Second || c.RunTimeout > maxRunTimeout {
+		problem("run-timeout", "%s is not in 1s…%s", c.RunTimeout, maxRunTimeout)
+	}
+	if c.MaxLambdas < 0 {
+		problem("max-lambdas", "%d is negative: 0 means no limit", c.MaxLambdas)
+	}
 	for _, entry := range c.Domain {
-		if err := checkDomain(entry); err != nil {
+		if _, err := directory.ParseDomains([]string{entry}); err != nil {
 			problem("domain", "%v", err)
 		}
 	}
@@ -203,38 +221,6 @@ func sameAddr(c Config) (string, string, bool) {
 	return "", "", false
 }
 
-var (
-	serviceForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]{0,63}$`)
-	hostForm    = regexp.MustCompile(`^(?i:[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(?i:\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$`)
-)
-
-// checkDomain also refuses names that make the public Node client speak another
-// version of the API (contract/README.md, trap 1).
-func checkDomain(entry string) error {
-	service, addr, ok := strings.Cut(entry, "=")
-	if !ok || !serviceForm.MatchString(service) {
-		return fmt.Errorf("%q is not service=host or service=host:port", entry)
-	}
-	host := addr
-	if h, port, err := net.SplitHostPort(addr); err == nil {
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return fmt.Errorf("%q: %q is not host:port with a port from 1 to 65535 (no scheme, no path)", entry, addr)
-		}
-		host = h
-	}
-	if _, err := netip.ParseAddr(host); err != nil && (len(host) > 253 || !hostForm.MatchString(host)) {
-		return fmt.Errorf("%q: %q is neither a host name nor an IP address (no scheme, no path)", entry, host)
-	}
-	if service == "faasGW" || service == "faasUI" {
-		for _, word := range []string{"functions", "fninvocations"} {
-			if strings.Contains(strings.ToLower(host), word) {
-				return fmt.Errorf("%q: the host may not contain %q, or public clients take it for the V2 API", entry, word)
-			}
-		}
-	}
-	return nil
-}
-
 // DomainHosts gives the host names and addresses in Domain without ports, each
 // once, for the certificate.
 func (c Config) DomainHosts() []string {
@@ -245,6 +231,7 @@ func (c Config) DomainHosts() []string {
 		if h, _, err := net.SplitHostPort(host); err == nil {
 			host = h
 		}
+		host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 		if host = strings.ToLower(host); host != "" && !seen[host] {
 			seen[host] = true
 			hosts = append(hosts, host)

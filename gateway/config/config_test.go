@@ -3,6 +3,7 @@ package config_test
 import (
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/pflag"
@@ -61,6 +62,8 @@ func TestEverySettingIsAFlagAndAVariable(t *testing.T) {
 		{"--no-sample", "SLUICE_NO_SAMPLE=true", func(c config.Config) any { return c.NoSample }, true},
 		{"--log-level=debug", "SLUICE_LOG_LEVEL=debug", func(c config.Config) any { return c.Level() }, zerolog.DebugLevel},
 		{"--prestart=7", "SLUICE_PRESTART=7", func(c config.Config) any { return c.Prestart }, 7},
+		{"--run-timeout=4s", "SLUICE_RUN_TIMEOUT=4s", func(c config.Config) any { return c.RunTimeout }, 4 * time.Second},
+		{"--max-lambdas=0", "SLUICE_MAX_LAMBDAS=0", func(c config.Config) any { return c.MaxLambdas }, 0},
 		{"--runtimes-dir=/r", "SLUICE_RUNTIMES_DIR=/r", func(c config.Config) any { return c.RuntimesDir }, "/r"},
 		{"--pprof", "SLUICE_PPROF=1", func(c config.Config) any { return c.Pprof }, true},
 	} {
@@ -90,28 +93,26 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 		args, environ []string
 		want          string
 	}{
-		"an unknown variable":                {nil, []string{"SLUICE_DATADIR=/x"}, "SLUICE_DATADIR is set in the environment, but there is no such setting"},
-		"a variable of the wrong type":       {nil, []string{"SLUICE_PRESTART=many"}, `SLUICE_PRESTART="many": not a valid value for --prestart`},
-		"a plain listener for the world":     {[]string{"--http-addr", "0.0.0.0:80"}, nil, "--http-addr: \"0.0.0.0:80\" is not a loopback address"},
-		"a plain listener without host":      {[]string{"--http-addr", ":8080"}, nil, "is not a loopback address"},
-		"a plain listener on a host name":    {[]string{"--http-addr", "example.org:80"}, nil, "is not a loopback address"},
-		"an address without port":            {[]string{"--https-addr", "127.0.0.1"}, nil, "--https-addr: \"127.0.0.1\" is not host:port"},
-		"a port out of range":                {[]string{"--admin-addr", "127.0.0.1:70000"}, nil, "--admin-addr: \"127.0.0.1:70000\": the port is not a number"},
-		"two listeners on one address":       {[]string{"--https-addr", "127.0.0.1:8080"}, nil, "is the same address as"},
-		"an empty data folder":               {[]string{"--data-dir", ""}, nil, "--data-dir: is empty"},
-		"an empty runtimes folder":           {[]string{"--runtimes-dir", ""}, nil, "--runtimes-dir: is empty"},
-		"a log level that is none":           {[]string{"--log-level", "loud"}, nil, "--log-level: \"loud\" is none of"},
-		"a log level that hides errors":      {[]string{"--log-level", "disabled"}, nil, "--log-level"},
-		"too many processes":                 {[]string{"--prestart", "100000"}, nil, "--prestart: 100000 is not in"},
-		"fewer processes than none":          {[]string{"--prestart", "-2"}, nil, "--prestart: -2 is not in"},
-		"a domain without a host":            {[]string{"--domain", "faasGW="}, nil, "is neither a host name nor an IP address"},
-		"a domain without a service":         {[]string{"--domain", "=x"}, nil, "is not service=host"},
-		"a domain that is no pair":           {[]string{"--domain", "x"}, nil, "is not service=host"},
-		"a domain with a scheme":             {[]string{"--domain", "faasGW=https://x"}, nil, "no scheme"},
-		"a domain with a path":               {[]string{"--domain", "faasGW=x/y"}, nil, "is neither a host name"},
-		"a domain with a bad port":           {[]string{"--domain", "faasGW=x:0"}, nil, "with a port from 1"},
-		"a name that turns clients to V2":    {[]string{"--domain", "faasGW=va.fninvocations.example"}, nil, "public clients take it for the V2 API"},
-		"a UI name that turns clients to V2": {[]string{"--domain", "faasUI=Functions.example"}, nil, "public clients take it for the V2 API"},
+		"an unknown variable":                 {nil, []string{"SLUICE_DATADIR=/x"}, "SLUICE_DATADIR is set in the environment, but there is no such setting"},
+		"a variable of the wrong type":        {nil, []string{"SLUICE_PRESTART=many"}, `SLUICE_PRESTART="many": not a valid value for --prestart`},
+		"a plain listener for the world":      {[]string{"--http-addr", "0.0.0.0:80"}, nil, "--http-addr: \"0.0.0.0:80\" is not a loopback address"},
+		"a plain listener without host":       {[]string{"--http-addr", ":8080"}, nil, "is not a loopback address"},
+		"a plain listener on a host name":     {[]string{"--http-addr", "example.org:80"}, nil, "is not a loopback address"},
+		"an address without port":             {[]string{"--https-addr", "127.0.0.1"}, nil, "--https-addr: \"127.0.0.1\" is not host:port"},
+		"a port out of range":                 {[]string{"--admin-addr", "127.0.0.1:70000"}, nil, "--admin-addr: \"127.0.0.1:70000\": the port is not a number"},
+		"two listeners on one address":        {[]string{"--https-addr", "127.0.0.1:8080"}, nil, "is the same address as"},
+		"an empty data folder":                {[]string{"--data-dir", ""}, nil, "--data-dir: is empty"},
+		"an empty runtimes folder":            {[]string{"--runtimes-dir", ""}, nil, "--runtimes-dir: is empty"},
+		"a log level that is none":            {[]string{"--log-level", "loud"}, nil, "--log-level: \"loud\" is none of"},
+		"a log level that hides errors":       {[]string{"--log-level", "disabled"}, nil, "--log-level"},
+		"too many processes":                  {[]string{"--prestart", "100000"}, nil, "--prestart: 100000 is not in"},
+		"fewer processes than none":           {[]string{"--prestart", "-2"}, nil, "--prestart: -2 is not in"},
+		"a run time longer than clients wait": {[]string{"--run-timeout", "31s"}, nil, "--run-timeout: 31s is not in"},
+		"no time to run":                      {[]string{"--run-timeout", "0"}, nil, "--run-timeout: 0s is not in"},
+		"fewer lambdas than none":             {[]string{"--max-lambdas", "-1"}, nil, "--max-lambdas: -1 is negative"},
+		"a domain that is no pair":            {[]string{"--domain", "x"}, nil, "--domain: domain \"x\": write service=host"},
+		"a domain with a scheme":              {[]string{"--domain", "faasGW=https://x"}, nil, "without a scheme"},
+		"a domain in the environment":         {nil, []string{"SLUICE_DOMAIN=faasGW=a,faasUI="}, "the host is missing"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := load(t, tc.args, tc.environ)
@@ -132,10 +133,10 @@ func TestAllProblemsAreNamedAtOnce(t *testing.T) {
 
 func TestDomainsAreReadForTheDirectoryAndForTheCertificate(t *testing.T) {
 	c, err := load(t, []string{"--domain", "faasGW=GW.example", "--domain", "faasUI=ui.example:8443",
-		"--domain", "sentinel=[::1]:1", "--domain", "agentVep=gw.example", "--domain", "csds=10.0.0.1"}, nil)
+		"--domain", "sentinel=[::1]:1", "--domain", "agentVep=gw.example", "--domain", "csds=10.0.0.1", "--domain", "pusher=[::2]"}, nil)
 	require.NoError(t, err)
 	require.Equal(t, map[string]string{
-		"faasGW": "GW.example", "faasUI": "ui.example:8443", "sentinel": "[::1]:1", "agentVep": "gw.example", "csds": "10.0.0.1",
+		"faasGW": "GW.example", "faasUI": "ui.example:8443", "sentinel": "[::1]:1", "agentVep": "gw.example", "csds": "10.0.0.1", "pusher": "[::2]",
 	}, c.Domains())
-	require.Equal(t, []string{"gw.example", "ui.example", "::1", "10.0.0.1"}, c.DomainHosts())
+	require.Equal(t, []string{"gw.example", "ui.example", "::1", "10.0.0.1", "::2"}, c.DomainHosts())
 }
