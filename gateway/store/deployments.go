@@ -149,6 +149,19 @@ func holds(kvs []*mvccpb.KeyValue, k string) bool {
 	return false
 }
 
+// Live reads what is live of a lambda, or nil.
+func (s *Store) Live(ctx context.Context, account, id string) (*lambda.Live, error) {
+	k, err := keysOf(account, id)
+	if err != nil {
+		return nil, nil // nothing of that name can be live
+	}
+	r, err := s.read(ctx, clientv3.OpGet(k.live))
+	if err != nil {
+		return nil, fmt.Errorf("read what is live of %s: %w", id, err)
+	}
+	return decodeNew[lambda.Live](first(r, 0))
+}
+
 // Version reads one immutable version of a lambda.
 func (s *Store) Version(ctx context.Context, account, id string, version int) (*lambda.Version, error) {
 	k, err := keysOf(account, id)

@@ -25,7 +25,8 @@ type Gateway struct {
 // Presence is this gateway's place among the others: a lease that it keeps
 // alive. What it claims and acknowledges is under the lease, and gone with it.
 type Presence struct {
-	ID string
+	ID       string
+	Revision int64 // from which the others know it
 
 	store  *Store
 	lease  clientv3.LeaseID
@@ -61,7 +62,7 @@ func (s *Store) Register(ctx context.Context, id string, ttl time.Duration) (*Pr
 		s.revoke(ctx, lease)
 		return nil, fmt.Errorf("register gateway %s: %w", id, err)
 	}
-	p := &Presence{ID: id, store: s, lease: lease, lost: make(chan struct{})}
+	p := &Presence{ID: id, Revision: r.Header.Revision, store: s, lease: lease, lost: make(chan struct{})}
 	if err := p.keep(context.WithoutCancel(ctx)); err != nil {
 		s.revoke(ctx, lease)
 		return nil, fmt.Errorf("register gateway %s: %w", id, err)

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -21,8 +22,9 @@ type Work struct {
 	Claimant   string // id of the gateway that moves it; empty when none does
 	Order      int64  // rises with the time at which the work was asked for
 
-	revision int64 // of the record
-	claim    int64 // of the claim's creation; 0 when there is none
+	Revision int64 // of the latest change of the deployment
+
+	claim int64 // revision of the claim's creation; 0 when there is none
 }
 
 // Ack is what one gateway found when it prepared a deployment.
@@ -41,6 +43,7 @@ type Rollouts struct {
 
 	mu       sync.RWMutex
 	work     map[ids]*record
+	queue    []ids // of work, the oldest first
 	claims   map[ids]*claim
 	acks     map[ids]*Ack // by deployment and gateway
 	gateways map[string]*Gateway
@@ -71,6 +74,11 @@ func (s *Store) OpenRollouts(ctx context.Context) (*Rollouts, error) {
 // Close stops following.
 func (r *Rollouts) Close() { r.follower.close() }
 
+// WaitFor returns when everything up to revision is known.
+func (r *Rollouts) WaitFor(ctx context.Context, revision int64) error {
+	return r.follower.waitFor(ctx, revision)
+}
+
 // Changed gives a channel that is closed at the next change. Take it before
 // looking, and no change is missed.
 func (r *Rollouts) Changed() <-chan struct{} {
@@ -78,16 +86,16 @@ func (r *Rollouts) Changed() <-chan struct{} {
 	return changed
 }
 
-// Work tells all work, the oldest first.
-func (r *Rollouts) Work() []Work {
+// Each calls f with all work, the oldest first, until f returns false. f may
+// not call r.
+func (r *Rollouts) Each(f func(Work) bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	all := make([]Work, 0, len(r.work))
-	for id := range r.work {
-		all = append(all, r.of(id))
+	for _, id := range r.queue {
+		if !f(r.of(id)) {
+			return
+		}
 	}
-	slices.SortFunc(all, func(a, b Work) int { return int(a.Order - b.Order) })
-	return all
 }
 
 // Of tells the work of one lambda.
@@ -102,7 +110,7 @@ func (r *Rollouts) Of(account, lambdaID string) (Work, bool) {
 }
 
 func (r *Rollouts) of(id ids) Work {
-	w := Work{Deployment: r.work[id].Deployment, Order: r.work[id].order, revision: r.work[id].revision}
+	w := Work{Deployment: r.work[id].Deployment, Order: r.work[id].order, Revision: r.work[id].revision}
 	if c := r.claims[id]; c != nil {
 		w.Claimant, w.claim = c.gateway, c.created
 	}
@@ -128,7 +136,7 @@ func (r *Rollouts) Ack(deploymentID, gateway string) (Ack, bool) {
 }
 
 func (r *Rollouts) clear() {
-	r.work, r.claims = map[ids]*record{}, map[ids]*claim{}
+	r.work, r.queue, r.claims = map[ids]*record{}, nil, map[ids]*claim{}
 	r.acks, r.gateways = map[ids]*Ack{}, map[string]*Gateway{}
 }
 
@@ -139,6 +147,7 @@ func (r *Rollouts) reset(kvs []*mvccpb.KeyValue) {
 	for _, kv := range kvs {
 		r.set(string(kv.Key), kv)
 	}
+	slices.SortFunc(r.queue, func(a, b ids) int { return int(r.work[a].order - r.work[b].order) })
 }
 
 func (r *Rollouts) change(events []*clientv3.Event) {
@@ -156,9 +165,7 @@ func (r *Rollouts) change(events []*clientv3.Event) {
 // set takes the value of a key, or nil for none.
 func (r *Rollouts) set(k string, kv *mvccpb.KeyValue) {
 	if p, ok := parts(k, workRoot, 2); ok {
-		if _, w := put(r.log, r.work, ids{p[0], p[1]}, kv); w != nil {
-			w.revision, w.order = kv.ModRevision, kv.CreateRevision
-		}
+		r.setWork(ids{p[0], p[1]}, kv)
 	} else if p, ok := parts(k, claimsRoot, 2); ok {
 		if kv == nil {
 			delete(r.claims, ids{p[0], p[1]})
@@ -172,21 +179,38 @@ func (r *Rollouts) set(k string, kv *mvccpb.KeyValue) {
 	}
 }
 
-// errLost is the error of a step whose work is no longer the caller's: another
+// setWork keeps the queue in order: a key that is made now is the newest.
+func (r *Rollouts) setWork(id ids, kv *mvccpb.KeyValue) {
+	old, w := put(r.log, r.work, id, kv)
+	if w != nil {
+		w.revision, w.order = kv.ModRevision, kv.CreateRevision
+	}
+	if old != nil && (w == nil || w.order != old.order) {
+		r.queue = slices.DeleteFunc(r.queue, func(q ids) bool { return q == id })
+		old = nil
+	}
+	if old == nil && w != nil {
+		r.queue = append(r.queue, id)
+	}
+}
+
+// errGone is the cause of a step whose work is no longer the caller's: another
 // gateway holds the claim, or the work has moved or ended.
+var errGone = errors.New("the claim is lost or the work has moved")
+
 func errLost(w Work) error {
-	return lambda.Conflict(lambda.CodeDeploymentConflict, "deployment %s is no longer moved by this gateway", w.Deployment.ID)
+	e := lambda.Conflict(lambda.CodeDeploymentConflict, "deployment %s is no longer moved by this gateway", w.Deployment.ID)
+	e.Err = errGone
+	return e
 }
 
 // Lost reports whether err says that work is no longer the caller's.
-func Lost(err error) bool {
-	e := lambda.As(err)
-	return e != nil && e.Kind == lambda.KindConflict && e.Code == lambda.CodeDeploymentConflict
-}
+func Lost(err error) bool { return errors.Is(err, errGone) }
 
 // Claim makes the work this gateway's, for as long as p lasts, and returns it
-// as it now is. Work that has ended, or that another gateway has, is Lost.
-// Claiming what is already p's own is no error.
+// as it now is. Work that has ended, or that another gateway has, is Lost, and
+// the Revision returned with that error is one at which it was so. Claiming
+// what is already p's own is no error.
 func (s *Store) Claim(ctx context.Context, p *Presence, w Work) (Work, error) {
 	k, err := keysOf(w.Deployment.Account, w.Deployment.LambdaID)
 	if err != nil {
@@ -201,13 +225,13 @@ func (s *Store) Claim(ctx context.Context, p *Presence, w Work) (Work, error) {
 	at := len(r.Responses) - len(look)
 	held, mine := first(r, at), first(r, at+1)
 	if held == nil || mine == nil || mine.Lease != int64(p.lease) {
-		return Work{}, errLost(w)
+		return Work{Revision: r.Header.Revision}, errLost(w)
 	}
 	d, err := decodeNew[lambda.Deployment](held)
 	if err != nil {
 		return Work{}, err
 	}
-	return Work{Deployment: *d, Claimant: p.ID, Order: held.CreateRevision, revision: held.ModRevision, claim: mine.CreateRevision}, nil
+	return Work{Deployment: *d, Claimant: p.ID, Order: held.CreateRevision, Revision: held.ModRevision, claim: mine.CreateRevision}, nil
 }
 
 // Release gives claimed work back, so that any gateway may claim it.
@@ -253,7 +277,7 @@ func (s *Store) step(ctx context.Context, w Work, e lambda.DeploymentEvent, more
 	if err != nil {
 		return w, err
 	}
-	r, err := s.commit(ctx, []clientv3.Cmp{unchanged(k.work, w.revision), ours(k, w)},
+	r, err := s.commit(ctx, []clientv3.Cmp{unchanged(k.work, w.Revision), ours(k, w)},
 		append(more, clientv3.OpPut(k.work, value)), nil)
 	if err != nil {
 		return w, fmt.Errorf("move deployment %s to %s: %w", d.ID, d.State, err)
@@ -261,7 +285,7 @@ func (s *Store) step(ctx context.Context, w Work, e lambda.DeploymentEvent, more
 	if !r.Succeeded {
 		return w, errLost(w)
 	}
-	w.Deployment, w.revision = d, r.Header.Revision
+	w.Deployment, w.Revision = d, r.Header.Revision
 	return w, nil
 }
 
@@ -291,7 +315,7 @@ func (s *Store) Acknowledge(ctx context.Context, p *Presence, w Work, failure *l
 	if err != nil {
 		return err
 	}
-	r, err := s.commit(ctx, []clientv3.Cmp{unchanged(k.work, w.revision)},
+	r, err := s.commit(ctx, []clientv3.Cmp{unchanged(k.work, w.Revision)},
 		[]clientv3.Op{clientv3.OpPut(ack, value, clientv3.WithLease(p.lease))}, nil)
 	if err != nil {
 		return fmt.Errorf("acknowledge deployment %s: %w", w.Deployment.ID, err)
@@ -305,7 +329,7 @@ func (s *Store) Acknowledge(ctx context.Context, p *Presence, w Work, failure *l
 // FinishDeployment makes the version of claimed work live: one transaction ends
 // the deployment, moves the live pointer and removes the work, and forgets
 // versions that nothing names any more. It returns the revision from which
-// views see the version.
+// views see the version. A lambda or version that is gone is NotFound.
 func (s *Store) FinishDeployment(ctx context.Context, w Work) (int64, error) {
 	d, err := s.after(w, lambda.Healthy)
 	if err != nil {
@@ -365,7 +389,7 @@ func pointTo(d lambda.Deployment, savedKV, versionKV *mvccpb.KeyValue) (lambda.L
 		return lambda.Live{}, err
 	}
 	if l == nil || v == nil {
-		return lambda.Live{}, fmt.Errorf("deployment %s: lambda %s or its version %d is gone", d.ID, d.LambdaID, d.Version)
+		return lambda.Live{}, lambda.NotFound(lambda.CodeMissingLambda, "lambda %s or its version %d is gone", d.LambdaID, d.Version)
 	}
 	return lambda.Live{
 		Account: d.Account, LambdaID: d.LambdaID, Name: l.Name, EventID: l.EventID, Version: d.Version,
@@ -408,7 +432,7 @@ func (s *Store) finish(ctx context.Context, w Work, d lambda.Deployment, move fu
 	if err != nil {
 		return 0, err
 	}
-	r, err := s.commit(ctx, []clientv3.Cmp{unchanged(k.work, w.revision), ours(k, w)}, then, nil)
+	r, err := s.commit(ctx, []clientv3.Cmp{unchanged(k.work, w.Revision), ours(k, w)}, then, nil)
 	if err != nil {
 		return 0, fmt.Errorf("finish deployment %s: %w", d.ID, err)
 	}

@@ -54,7 +54,7 @@ const (
 	// largest lambda takes half a megabyte of it.
 	snapshotEvery    = 1000
 	snapshotCatchUp  = 50
-	quotaBytes       = 2 << 30
+	quotaBytes       = 1 << 30 // also what is mapped of the address space, with a tenth more
 	maxRequestBytes  = 3 << 19 // 1.5 MiB, as every etcd cluster has it
 	compactRetention = 5 * time.Minute
 	startTimeout     = 60 * time.Second
@@ -131,9 +131,6 @@ func open(c Config) (server *etcdserver.EtcdServer, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkDatabase(cfg.BackendPath()); err != nil {
-		return nil, err
-	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -143,7 +140,9 @@ func open(c Config) (server *etcdserver.EtcdServer, err error) {
 				server, err = nil, fmt.Errorf("the folder is damaged or cannot be used: %v", r)
 			}
 		}()
-		server, err = etcdserver.NewServer(cfg)
+		if err = checkDatabase(cfg.BackendPath()); err == nil {
+			server, err = etcdserver.NewServer(cfg)
+		}
 	}()
 	<-done
 	return server, err

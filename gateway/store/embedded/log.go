@@ -48,7 +48,17 @@ func (c *core) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Checked
 	return ce
 }
 
+// startNoise are two complaints of every new member about a version that it has
+// not yet written and writes a moment later.
+var startNoise = map[string]bool{
+	"Failed to detect schema version":  true,
+	"failed to update storage version": true,
+}
+
 func (c *core) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	if startNoise[e.Message] {
+		return nil
+	}
 	level := zerolog.WarnLevel
 	if e.Level >= zapcore.ErrorLevel {
 		level = zerolog.ErrorLevel
