@@ -1,116 +1,318 @@
-// Package host starts one runtime process and speaks the runtime contract with
-// it. A Process is started, described, loaded with one lambda version, used by
-// many calls at once, drained and gone; it is never restarted. What a process
-// does, prints or sends, the host outlives: everything that comes from it is
-// checked, counted and bounded.
 package host
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/go-plugin"
 	"github.com/rs/zerolog"
+	"google.golang.org/grpc"
 
-	"github.com/sluice-faas/sluice/plugins/catalog"
+	runtimev1 "github.com/sluice-faas/sluice/plugins/proto/faas/runtime/v1"
+	"github.com/sluice-faas/sluice/plugins/sandbox"
 	"github.com/sluice-faas/sluice/sdk/runtime"
 )
 
-// Options say what to start and within which bounds.
-type Options struct {
-	Runtime catalog.Runtime
-	// RunDir is the folder for the process's own folder and socket: owned by the
-	// gateway, mode 0700, emptied by PrepareRunDir when the gateway starts. Its
-	// path is at most MaxRunDir bytes.
-	RunDir string
-	// Log takes what the process prints and what the host says about it.
-	Log zerolog.Logger
-	// StartTimeout bounds the way from start to the answered Describe. Default 20 s.
-	StartTimeout time.Duration
-	// MemoryMiB is the memory a process may use before it is killed. Default 256.
-	MemoryMiB int
-}
-
-// Dependency is a package that user code may import.
-type Dependency struct {
-	Name    string
-	Version string
-}
-
-// Description is what a runtime says about itself.
-type Description struct {
-	Name             string
-	DisplayName      string
-	Version          string
-	Dependencies     []Dependency
-	SampleSource     string
-	TypeDeclarations map[string]string // by file name
-}
-
-// Severity tells faults from advice.
-type Severity int
-
-// The severities of a Diagnostic.
 const (
-	SeverityError Severity = iota + 1
-	SeverityWarning
+	// settleTime is how long the two signs of an end, the stream's and the
+	// process's, wait for each other, so that what was sent before is still read
+	// and the reason is the true one.
+	settleTime = time.Second
+	// shutdownPatience is how long a drained process may take to leave.
+	shutdownPatience = 2 * time.Second
 )
 
-// Diagnostic is what a runtime says about a source.
-type Diagnostic struct {
-	Severity Severity
-	Code     string // for programs
-	Message  string // for people
-	Line     int    // from 1; 0 when it concerns the whole source
-	Column   int    // from 1, in UTF-16 code units
+const (
+	reasonBlocked = "event loop blocked"
+	reasonMemory  = "out of memory"
+	reasonKilled  = "killed by the gateway"
+	reasonDrained = "drained"
+)
+
+// Process is one runtime process. Its methods are safe for concurrent use.
+type Process struct {
+	options     Options
+	log         zerolog.Logger
+	output      *output
+	box         *sandbox.Process
+	client      *plugin.Client
+	conn        *grpc.ClientConn
+	service     runtimev1.RuntimeServiceClient
+	description Description
+	memory      memory
+	session     atomic.Pointer[session]
+	done        chan struct{}
+
+	mu       sync.Mutex
+	phase    phase
+	verdict  *verdict
+	exit     *ending // announced by the runtime
+	draining bool
 }
-
-// BuildResult is what became of a source. Artifact is empty if a diagnostic is
-// an error.
-type BuildResult struct {
-	Artifact    []byte
-	Diagnostics []Diagnostic
-}
-
-// Limits bound what user code may produce. A zero field means its default.
-type Limits struct {
-	ResultBytes    int // largest result of one call; default plugins.MaxPayload
-	LogRecordBytes int // largest log record, message plus extras; default 64 KiB
-	LogRecords     int // records of one call; default 1000
-	MemoryMiB      int // default Options.MemoryMiB
-}
-
-// LoadRequest is a lambda version as a process takes it.
-type LoadRequest struct {
-	Artifact    []byte
-	Environment map[string]string
-	Limits      Limits
-}
-
-// LoadError is a fault of user code found while it was read.
-type LoadError struct {
-	Message string
-	Stack   string // the author's; may be empty
-}
-
-func (e *LoadError) Error() string { return e.Message }
-
-// ExitError says that the process ended while the call was open. It may have
-// run user code; it was not answered.
-type ExitError struct {
-	Reason string
-	// Own is true if this call's code ended the process: the runtime named it, or
-	// no other call's code could have.
-	Own bool
-}
-
-func (e *ExitError) Error() string { return "the runtime process ended: " + e.Reason }
-
-// ErrUnavailable means that the call was refused before any of it was sent, so
-// user code did not see it and another process may be tried.
-var ErrUnavailable = errors.New("the runtime process takes no calls")
-
-// ErrTooLarge means that the call, payload and headers together, is over the
-// limit of a frame. It was not sent.
-var ErrTooLarge = errors.New("the call is larger than a runtime takes")
 
 var _ runtime.Handler = (*Process)(nil)
+
+type phase int
+
+const (
+	blank   phase = iota // may be loaded
+	loading              // Load is under way
+	loaded               // has a session
+)
+
+// verdict is why a process ends. The first one given stands.
+type verdict struct {
+	reason    string
+	culprit   uint64 // the call whose code did it; 0 when not known
+	shared    bool   // no single call can be blamed
+	sole      bool   // the only open call must be
+	violation bool   // the runtime broke the contract
+	planned   bool   // nothing went wrong
+}
+
+func (v verdict) blames(id uint64) bool {
+	if v.culprit != 0 {
+		return v.culprit == id
+	}
+	return v.sole
+}
+
+// Description returns what the runtime said of itself after the start.
+func (p *Process) Description() Description { return p.description }
+
+// Handle runs one call. Its error is
+//   - a *runtime.Failure: the author's,
+//   - the context's, wrapped: its end came before the answer; the runtime is told
+//     that nobody waits any more, and killed if its loop is blocked at a deadline,
+//   - an *ExitError: the process ended with the call open,
+//   - ErrUnavailable or ErrTooLarge: nothing of the call was sent.
+func (p *Process) Handle(ctx context.Context, call runtime.Call) (runtime.Result, error) {
+	s := p.session.Load()
+	if s == nil {
+		return runtime.Result{}, ErrUnavailable
+	}
+	return s.handle(ctx, &call)
+}
+
+// OpenCalls counts the calls that were sent and have not been answered.
+func (p *Process) OpenCalls() int {
+	if s := p.session.Load(); s != nil {
+		return s.open()
+	}
+	return 0
+}
+
+// Available says whether the process should be given another call: it is loaded,
+// takes calls, and is not silent with calls open.
+func (p *Process) Available() bool {
+	s := p.session.Load()
+	return s != nil && s.available(time.Now())
+}
+
+// Done is closed when the process and all that belonged to it have gone.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// ExitReason says why the process ended; it is empty before Done.
+func (p *Process) ExitReason() string {
+	select {
+	case <-p.done:
+		return p.cause().reason
+	default:
+		return ""
+	}
+}
+
+// PID is the process id of the runtime.
+func (p *Process) PID() int { return p.box.PID() }
+
+// RSSBytes is the resident memory of the process, shared pages included.
+func (p *Process) RSSBytes() (int64, error) { return p.memory.resident() }
+
+// PrivateBytes is the memory that the process shares with no other.
+func (p *Process) PrivateBytes() (int64, error) { return privateBytes(p.PID()) }
+
+// Kill ends the process and its group now. Open calls end with an *ExitError. It
+// does not wait; Done tells.
+func (p *Process) Kill() { p.end(verdict{reason: reasonKilled, shared: true, planned: true}) }
+
+// Drain takes no new calls, waits for the open ones, asks the process to shut
+// down and kills it if it does not. When ctx ends first, the process is killed
+// with its calls and the context's error returned. It returns when the process
+// has gone; called again, it waits for the same end.
+func (p *Process) Drain(ctx context.Context) error {
+	if !p.startDraining() {
+		return p.awaitEnd(ctx)
+	}
+	s := p.session.Load()
+	if s != nil {
+		s.refuse()
+		select {
+		case <-s.drained:
+		case <-p.done:
+			return nil
+		case <-ctx.Done():
+			p.end(verdict{reason: "calls were open when the time to drain was over", shared: true, planned: true})
+			<-p.done
+			return fmt.Errorf("drain: %w", ctx.Err())
+		}
+	}
+	p.decide(verdict{reason: reasonDrained, shared: true, planned: true})
+	p.shutDown(ctx, s)
+	<-p.done
+	return nil
+}
+
+func (p *Process) startDraining() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	first := !p.draining
+	p.draining = true
+	if p.phase == blank {
+		p.phase = loading // it cannot be loaded any more
+	}
+	return first
+}
+
+func (p *Process) awaitEnd(ctx context.Context) error {
+	select {
+	case <-p.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("drain: %w", ctx.Err())
+	}
+}
+
+// shutDown ends a process that has no calls: the stream first, then the server,
+// then, if it is still there, the process.
+func (p *Process) shutDown(ctx context.Context, s *session) {
+	defer p.box.Kill(context.Background()) //nolint:errcheck // never fails
+	ctx, cancel := context.WithTimeout(ctx, shutdownPatience)
+	defer cancel()
+	if s != nil {
+		s.drain()
+		select {
+		case <-s.ended:
+		case <-ctx.Done():
+			return
+		}
+	}
+	// In its own goroutine, because a runtime may leave the request unanswered;
+	// the kill above ends it.
+	go p.client.Kill()
+	select {
+	case <-p.box.Exited():
+	case <-ctx.Done():
+	}
+}
+
+// end kills the process for that reason, unless it is ending for another.
+func (p *Process) end(v verdict) {
+	if s := p.session.Load(); s != nil {
+		s.refuse()
+		v.sole = !v.shared && s.sole(time.Now())
+	}
+	p.decide(v)
+	_ = p.box.Kill(context.Background()) // never fails
+}
+
+// decide gives the reason of the end, if there is none yet.
+func (p *Process) decide(v verdict) {
+	p.mu.Lock()
+	first := p.verdict == nil
+	if first {
+		p.verdict = &v
+	}
+	p.mu.Unlock()
+	if first && !v.planned {
+		p.log.Warn().Str("reason", cut(v.reason, maxReason)).Bool("violation", v.violation).Msg("runtime process is killed")
+	}
+}
+
+// announceExit is the runtime's word that user code ends the process.
+func (p *Process) announceExit(e ending) {
+	if e.reason = cut(e.reason, maxReason); e.reason == "" {
+		e.reason = "user code ended the process"
+	}
+	p.mu.Lock()
+	first := p.exit == nil
+	if first {
+		p.exit = &e
+	}
+	p.mu.Unlock()
+	if first {
+		time.AfterFunc(exitPatience, func() { p.end(verdict{reason: e.reason, culprit: e.id}) })
+	}
+}
+
+// cause is the verdict, or what can be known of an end that nobody decided.
+func (p *Process) cause() verdict {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.verdict == nil {
+		v := verdict{reason: p.box.Status()}
+		if p.exit != nil {
+			v.reason, v.culprit = p.exit.reason, p.exit.id
+		}
+		if s := p.session.Load(); s != nil {
+			v.sole = s.sole(time.Now())
+		}
+		p.verdict = &v
+	}
+	return *p.verdict
+}
+
+// sessionEnded is called by the session's receiver when the stream ends.
+func (p *Process) sessionEnded(err error) {
+	p.mu.Lock()
+	expected := p.draining
+	p.mu.Unlock()
+	if expected {
+		return
+	}
+	select {
+	case <-p.box.Exited(): // the stream ended because the process did
+	case <-time.After(settleTime):
+		p.end(verdict{reason: fmt.Sprintf("ended its session: %v", err)})
+	}
+}
+
+// supervise waits for the process's end and clears up after it.
+func (p *Process) supervise() {
+	<-p.box.Exited()
+	s := p.session.Load()
+	if s != nil {
+		select {
+		case <-s.ended:
+		case <-time.After(settleTime):
+		}
+		s.cancel()
+		<-s.ended
+		s.fail(p.cause())
+	}
+	v := p.cause()
+	p.forget()
+	event := p.log.Info()
+	if !v.planned {
+		event = p.log.Warn()
+	}
+	event.Str("reason", cut(v.reason, maxReason)).Str("status", p.box.Status()).Msg("runtime process ended")
+	close(p.done)
+}
+
+// awaitExit gives a process whose connection broke a moment to be gone, and ends
+// it if it is not.
+func (p *Process) awaitExit(during string) verdict {
+	select {
+	case <-p.box.Exited():
+	case <-time.After(settleTime):
+		p.end(verdict{reason: "broke its connection during " + during})
+	}
+	<-p.done
+	return p.cause()
+}
+
+var errLoadedOnce = errors.New("a process is loaded once")

@@ -1,0 +1,162 @@
+package host
+
+import (
+	"context"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sluice-faas/sluice/plugins"
+	runtimev1 "github.com/sluice-faas/sluice/plugins/proto/faas/runtime/v1"
+)
+
+const (
+	defaultLogRecordBytes = 64 << 10
+	defaultLogRecords     = 1000
+)
+
+// Build checks a source and turns it into an artifact. It runs no user code and
+// may be called often, and at once, on a process that is never loaded. Faults of
+// the source are diagnostics; an error is the platform's: the context's, an
+// *ExitError if the process ended meanwhile, ErrUnavailable if it had before.
+func (p *Process) Build(ctx context.Context, source string, deps []Dependency) (BuildResult, error) {
+	select {
+	case <-p.done:
+		return BuildResult{}, ErrUnavailable
+	default:
+	}
+	request := &runtimev1.BuildRequest{Source: source}
+	for _, d := range deps {
+		request.Dependencies = append(request.Dependencies, &runtimev1.Dependency{Name: d.Name, Version: d.Version})
+	}
+	answer, err := p.service.Build(ctx, request)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return BuildResult{}, fmt.Errorf("%s: build: %w", p.options.Runtime.Name, ctx.Err())
+	case grpcUnavailable(err):
+		return BuildResult{}, &ExitError{Reason: p.awaitExit("build").reason}
+	case err != nil:
+		return BuildResult{}, fmt.Errorf("%s: build: %w", p.options.Runtime.Name, err)
+	}
+	result := BuildResult{Artifact: answer.GetArtifact()}
+	for _, d := range answer.GetDiagnostics() {
+		severity := SeverityError // what is unclear must not pass
+		if d.GetSeverity() == runtimev1.Severity_SEVERITY_WARNING {
+			severity = SeverityWarning
+		}
+		result.Diagnostics = append(result.Diagnostics, Diagnostic{
+			Severity: severity, Code: d.GetCode(), Message: d.GetMessage(),
+			Line: int(d.GetLine()), Column: int(d.GetColumn()),
+		})
+	}
+	return result, nil
+}
+
+// Load gives the process its lambda version, once, and opens its session. Its
+// error is a *LoadError if user code is at fault, an *ExitError if the process
+// ended while it read it, else the context's or the platform's. After any error
+// the process is killed.
+func (p *Process) Load(ctx context.Context, r LoadRequest) error {
+	if err := p.startLoading(); err != nil {
+		return err
+	}
+	r.Limits = p.withDefaults(r.Limits)
+	request := loadRequest(r)
+	if proto.Size(request) > plugins.MaxFrame {
+		p.end(verdict{reason: "was given too large an artifact", shared: true, planned: true})
+		return ErrTooLarge
+	}
+	p.memory.setLimit(r.Limits.MemoryMiB)
+	answer, err := p.service.Load(ctx, request)
+	if err != nil {
+		return p.loadFailed(ctx, err)
+	}
+	if f := answer.GetFailure(); f != nil {
+		p.end(verdict{reason: "user code could not be loaded", shared: true, planned: true})
+		return &LoadError{Message: cut(f.GetMessage(), maxTextBytes), Stack: cut(f.GetStack(), maxTextBytes)}
+	}
+	return p.startSession(ctx, r.Limits)
+}
+
+func (p *Process) startLoading() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.verdict != nil || p.draining:
+		return ErrUnavailable
+	case p.phase != blank:
+		return errLoadedOnce
+	}
+	p.phase = loading
+	return nil
+}
+
+func (p *Process) startSession(ctx context.Context, limits Limits) error {
+	s, err := openSession(p, p.conn, limits)
+	if err != nil {
+		return p.loadFailed(ctx, err)
+	}
+	p.mu.Lock()
+	p.phase = loaded
+	p.session.Store(s)
+	ending := p.verdict != nil || p.draining
+	p.mu.Unlock()
+	if ending { // Drain or Kill came meanwhile and saw no session
+		s.refuse()
+		p.end(verdict{reason: reasonKilled, shared: true, planned: true})
+		return ErrUnavailable
+	}
+	return nil
+}
+
+// loadFailed ends the process and finds the error that says most.
+func (p *Process) loadFailed(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		p.end(verdict{reason: "took too long to load", shared: true})
+		return fmt.Errorf("%s: load: %w", p.options.Runtime.Name, ctx.Err())
+	}
+	if grpcUnavailable(err) {
+		return &ExitError{Reason: p.awaitExit("load").reason, Own: true}
+	}
+	p.end(verdict{reason: "failed to load: " + err.Error(), shared: true})
+	return fmt.Errorf("%s: load: %w", p.options.Runtime.Name, err)
+}
+
+func (p *Process) withDefaults(l Limits) Limits {
+	fill := func(v *int, def int) {
+		if *v <= 0 {
+			*v = def
+		}
+	}
+	fill(&l.ResultBytes, plugins.MaxPayload)
+	fill(&l.LogRecordBytes, defaultLogRecordBytes)
+	fill(&l.LogRecords, defaultLogRecords)
+	fill(&l.MemoryMiB, p.options.MemoryMiB)
+	l.ResultBytes = min(l.ResultBytes, plugins.MaxPayload)
+	l.LogRecordBytes = min(l.LogRecordBytes, plugins.MaxPayload)
+	return l
+}
+
+func loadRequest(r LoadRequest) *runtimev1.LoadRequest {
+	return &runtimev1.LoadRequest{
+		Artifact:    r.Artifact,
+		Environment: r.Environment,
+		Limits: &runtimev1.Limits{
+			ResultBytes:    uint32(r.Limits.ResultBytes),
+			LogRecordBytes: uint32(r.Limits.LogRecordBytes),
+			LogRecords:     uint32(r.Limits.LogRecords),
+			MemoryMib:      uint32(r.Limits.MemoryMiB),
+		},
+	}
+}
+
+func descriptionOf(d *runtimev1.DescribeResponse) Description {
+	out := Description{
+		Name: d.GetName(), DisplayName: d.GetDisplayName(), Version: d.GetVersion(),
+		SampleSource: d.GetSampleSource(), TypeDeclarations: d.GetTypeDeclarations(),
+	}
+	for _, dep := range d.GetDependencies() {
+		out.Dependencies = append(out.Dependencies, Dependency{Name: dep.GetName(), Version: dep.GetVersion()})
+	}
+	return out
+}
