@@ -1,0 +1,170 @@
+package invoke
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sluice-faas/sluice/gateway/lambda"
+	"github.com/sluice-faas/sluice/plugins"
+	"github.com/sluice-faas/sluice/plugins/host"
+	"github.com/sluice-faas/sluice/plugins/pool"
+	"github.com/sluice-faas/sluice/sdk/runtime"
+)
+
+// retryAfter is told to callers who were refused before their call ran, when
+// nothing better is known.
+const retryAfter = time.Second
+
+// ownTime is the part of RunTimeout that a lambda must have had for the time
+// limit to be its own fault and not that of the queue before it.
+const ownTime = 0.9
+
+// outcome is a call that failed.
+type outcome struct {
+	inv  *lambda.Invocation
+	live *lambda.Live
+	info pool.Info
+	logs *collector
+	err  error
+}
+
+// failure says whose fault it was (contract/invocation.md §6).
+func (d *Dispatcher) failure(caller context.Context, o outcome) *lambda.Error {
+	e, reported := d.classify(caller, o)
+	if e.Kind == lambda.KindFunction && !reported {
+		// The runtime could not say it any more; developers read it in the log.
+		o.logs.add(runtime.LogRecord{Level: runtime.LevelError, Message: "Received Error - " + e.Message, Time: time.Now()})
+	}
+	e.Logs = o.logs.takeFailed()
+	if e.Kind == lambda.KindInternal || e.Kind == lambda.KindCrashed || e.Kind == lambda.KindUnavailable {
+		d.log.Warn().Err(o.err).Str("requestId", o.inv.RequestID).Str("accountId", o.inv.Account).Str("lambdaId", o.inv.LambdaID).
+			Int("version", o.live.Version).Str("phase", string(e.Phase)).Msg("the platform failed a call")
+	}
+	return e
+}
+
+// classify maps the pool's and the host's errors; reported is true if the
+// runtime has logged the failure itself.
+func (d *Dispatcher) classify(caller context.Context, o outcome) (e *lambda.Error, reported bool) {
+	var (
+		failure *runtime.Failure
+		exit    *host.ExitError
+		start   *pool.StartError
+	)
+	switch {
+	case errors.As(o.err, &failure):
+		return failed(failure), true
+	case errors.As(o.err, &exit):
+		return exited(exit), false
+	case errors.As(o.err, &start):
+		return notStarted(start), false
+	case errors.Is(o.err, pool.ErrBusy):
+		return refused(lambda.PhaseQueue, "The lambda has too many calls waiting. Try again.", o.err), false
+	case errors.Is(o.err, pool.ErrClosed):
+		return refused(lambda.PhaseQueue, "This gateway is going out of service. Try again.", o.err), false
+	case errors.Is(o.err, pool.ErrRetired):
+		return refused(lambda.PhaseRoute, "The lambda is being redeployed. Try again.", o.err), false
+	case errors.Is(o.err, host.ErrUnavailable):
+		return refused(lambda.PhaseStart, "No process of the lambda takes calls. Try again.", o.err), false
+	case errors.Is(o.err, host.ErrTooLarge):
+		return &lambda.Error{
+			Kind: lambda.KindTooLarge, Code: lambda.CodeBadInput, Phase: lambda.PhaseRequest, Field: "payload",
+			Message: fmt.Sprintf("headers and payload together are larger than a lambda takes: the limit is %d bytes", plugins.MaxPayload), Err: o.err,
+		}, false
+	case errors.Is(o.err, context.DeadlineExceeded), errors.Is(o.err, context.Canceled):
+		return d.tooLate(caller, o), false
+	}
+	return &lambda.Error{
+		Kind: lambda.KindInternal, Code: lambda.CodeRuntimeGeneral, Phase: lambda.PhaseRuntime,
+		Message: "The runtime failed.", Err: o.err,
+	}, false
+}
+
+func failed(f *runtime.Failure) *lambda.Error {
+	code := lambda.CodeCustomFailure
+	if f.Kind == runtime.RuntimeException {
+		code = lambda.CodeRuntimeException
+	}
+	return &lambda.Error{Kind: lambda.KindFunction, Code: code, Message: f.Message, Phase: lambda.PhaseRun}
+}
+
+func exited(x *host.ExitError) *lambda.Error {
+	if x.Own {
+		return &lambda.Error{
+			Kind: lambda.KindFunction, Code: lambda.CodeCustomFailure, Phase: lambda.PhaseRun,
+			Message: "The lambda ended its process: " + x.Reason, Err: x,
+		}
+	}
+	return &lambda.Error{
+		Kind: lambda.KindCrashed, Code: lambda.CodeRuntimeGeneral, Phase: lambda.PhaseRuntime,
+		Message: "The process that ran this call ended, not by this call's doing: " + x.Reason, Err: x,
+	}
+}
+
+func notStarted(s *pool.StartError) *lambda.Error {
+	var fault *host.LoadError
+	atFault := errors.As(s, &fault)
+	if atFault && !s.BackingOff {
+		return &lambda.Error{
+			Kind: lambda.KindFunction, Code: lambda.CodeCustomFailure, Phase: lambda.PhaseStart,
+			Message: fault.Message, Err: s,
+		}
+	}
+	message := "No process of the lambda could be started. Try again."
+	if atFault {
+		message = "The lambda could not be loaded a moment ago: " + fault.Message
+	}
+	e := refused(lambda.PhaseStart, message, s)
+	e.RetryAfter = max(retryAfter, s.RetryAfter)
+	return e
+}
+
+// refused is for calls that user code has not seen.
+func refused(phase lambda.Phase, message string, err error) *lambda.Error {
+	return &lambda.Error{
+		Kind: lambda.KindUnavailable, Code: lambda.CodeRuntimeUnavailable, Phase: phase,
+		Message: message, RetryAfter: retryAfter, Err: err,
+	}
+}
+
+// tooLate tells the lambda's own time limit from ours, and both from a caller
+// who has left.
+func (d *Dispatcher) tooLate(caller context.Context, o outcome) *lambda.Error {
+	phase := lambda.PhaseRun
+	if !o.info.Ran {
+		phase = lambda.PhaseQueue
+		if o.info.Cold {
+			phase = lambda.PhaseStart
+		}
+	}
+	own := o.info.Ran && o.info.Run >= time.Duration(ownTime*float64(d.timeout))
+	if own && !errors.Is(o.err, context.Canceled) {
+		return &lambda.Error{
+			Kind: lambda.KindFunction, Code: lambda.CodeExecutionTime, Phase: lambda.PhaseRun,
+			Message: lambda.TextExecutionTime, Err: o.err,
+		}
+	}
+	return ended(caller, phase, o.err)
+}
+
+// ended is for calls that nobody waits for any more, or that came too late
+// through no fault of the lambda.
+func ended(caller context.Context, phase lambda.Phase, err error) *lambda.Error {
+	message := "The platform took too long to answer."
+	if errors.Is(caller.Err(), context.Canceled) {
+		message = "The caller left before the lambda answered."
+	}
+	return &lambda.Error{Kind: lambda.KindTimeout, Code: lambda.CodeGeneral, Phase: phase, Message: message, Err: err}
+}
+
+// Ran tells whether user code may have seen a call that ended so. What it may
+// have seen must not be made again unasked.
+func Ran(err error) bool {
+	if err == nil {
+		return true
+	}
+	e := lambda.As(err)
+	return e == nil || e.Phase == lambda.PhaseRun || e.Phase == lambda.PhaseRuntime
+}
