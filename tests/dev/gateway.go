@@ -338,3 +338,16 @@ func (t *tail) String() string {
 	b.Write(t.rest)
 	return b.String()
 }
+
+// Node is the pinned Node that `make build` puts beside the gateway.
+func Node() (string, error) {
+	binary, err := Binary()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(filepath.Dir(binary), "runtimes", "javascript", "node")
+	if info, err := os.Stat(path); err != nil || info.IsDir() {
+		return "", fmt.Errorf("there is no Node at %s: run `make build`", path)
+	}
+	return path, nil
+}

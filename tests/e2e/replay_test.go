@@ -33,7 +33,9 @@ func TestConcurrentRetriesRunTheLambdaOnce(t *testing.T) {
 	replies := make([]reply, callers)
 	var wg sync.WaitGroup
 	for i := range callers {
-		wg.Go(func() { replies[i], _ = call.try(context.Background(), http.MethodPost, call.invokePath(l.ID), []byte(body), "X-Request-ID", "retry 1") })
+		wg.Go(func() {
+			replies[i], _ = call.try(context.Background(), http.MethodPost, call.invokePath(l.ID), []byte(body), "X-Request-ID", "retry 1")
+		})
 	}
 	wg.Wait()
 	for _, r := range replies {

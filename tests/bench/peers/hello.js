@@ -1,0 +1,6 @@
+// The function that every server of the benchmark runs.
+function lambda(input, callback) {
+  callback(null, { message: 'Hello, ' + input.payload.name + '!' })
+}
+
+module.exports = lambda

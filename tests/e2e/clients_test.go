@@ -1,0 +1,146 @@
+package e2e_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sluice-faas/sluice/sdk/client"
+	"github.com/sluice-faas/sluice/tests/dev"
+)
+
+// The names under which the gateway presents itself to public clients. They
+// must not hold "functions", or the Node client speaks another API.
+const (
+	gatewayName  = "gw.sluice.test"
+	uiName       = "ui.sluice.test"
+	sentinelName = "sentinel.sluice.test"
+	loginName    = "vep.sluice.test"
+	// csdsName is compiled into liveperson-functions-client.
+	csdsName = "adminlogin.liveperson.net"
+)
+
+// callOutcome is what came of one call of the client.
+type callOutcome struct {
+	Value json.RawMessage `json:"value"`
+	Error string          `json:"error"`
+	Text  string          `json:"text"`
+	Cause string          `json:"cause"`
+}
+
+func TestThePublicNodeClientWorksUnmodified(t *testing.T) {
+	t.Parallel()
+	installClients(t)
+	g := ownGateway(t, t.TempDir(), "--no-sample",
+		"--domain", "faasGW="+gatewayName, "--domain", "faasUI="+uiName,
+		"--domain", "sentinel="+sentinelName, "--domain", "agentVep="+loginName)
+	author := namedClient(t, g)
+	l := deployed(t, author, "greets", `function lambda(input, callback) { callback(null, { text: input.payload.text, from: input.headers[0].value }) }`)
+	failing := deployed(t, author, "fails", `function lambda(input, callback) { callback(new Error('no luck today')) }`)
+	const event = "controllerbot_messaging_ttr"
+	listens, err := author.CreateLambda(t.Context(), client.LambdaSpec{Name: "listens", Description: "waits for an event", EventID: event, Code: versioned("1")})
+	require.NoError(t, err)
+	_, err = author.DeployAndWait(t.Context(), listens.ID)
+	require.NoError(t, err)
+	app, err := g.Info.App("client_credentials")
+	require.NoError(t, err)
+
+	for name, csds := range map[string]map[string]string{
+		"with its own look-up of the Domain API": nil,
+		"with its getCsdsEntry override":         {"faasGW": gatewayName, "faasUI": uiName, "sentinel": sentinelName},
+	} {
+		t.Run(name, func(t *testing.T) {
+			report := runNodeClient(t, g, map[string]any{
+				"accountId": g.Info.AccountID, "clientId": app.ClientID, "clientSecret": app.ClientSecret, "csds": csds,
+				"lambda": l.ID, "failing": failing.ID, "missing": noLambda, "event": event,
+			})
+			require.Empty(t, report["invoke"].Error, "%+v", report["invoke"])
+			var answer struct {
+				OK     bool            `json:"ok"`
+				Status int             `json:"status"`
+				Body   json.RawMessage `json:"body"`
+			}
+			require.NoError(t, json.Unmarshal(report["invoke"].Value, &answer))
+			require.True(t, answer.OK)
+			require.Equal(t, 200, answer.Status)
+			require.JSONEq(t, `{"text":"grüße","from":"node"}`, string(answer.Body))
+
+			require.Equal(t, "FaaSLambdaError", report["failing"].Error, "%+v", report["failing"])
+			require.Contains(t, report["failing"].Cause+report["failing"].Text, "no luck today")
+			require.Equal(t, "FaaSInvokeError", report["missing"].Error, "an error of the platform is none of the lambda")
+			require.JSONEq(t, `true`, string(report["isImplemented"].Value), "%+v", report["isImplemented"])
+			require.JSONEq(t, `false`, string(report["isNotImplemented"].Value), "%+v", report["isNotImplemented"])
+		})
+	}
+}
+
+// namedClient logs in by way of the host names, as their certificate must hold.
+func namedClient(t *testing.T, g *dev.Gateway) *client.Client {
+	t.Helper()
+	c, err := g.Client()
+	require.NoError(t, err)
+	user, err := g.Info.User("FaaS-Developer")
+	require.NoError(t, err)
+	session, err := c.Login(t.Context(), user.Username, user.Password)
+	require.NoError(t, err)
+	return c.With(session)
+}
+
+// runNodeClient runs the script with the names mapped to this gateway's ports.
+func runNodeClient(t *testing.T, g *dev.Gateway, setup map[string]any) map[string]callOutcome {
+	t.Helper()
+	node, err := dev.Node()
+	require.NoError(t, err)
+	plain, secure := hostOf(t, g.Info.URLs["csds"]), hostOf(t, listener(g))
+	ports, err := json.Marshal(map[string]string{
+		csdsName + ":80": plain, gatewayName + ":443": secure, uiName + ":443": secure, sentinelName + ":443": secure,
+	})
+	require.NoError(t, err)
+	arguments, err := json.Marshal(setup)
+	require.NoError(t, err)
+	dir, err := filepath.Abs("clients")
+	require.NoError(t, err)
+
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, node, "--require", filepath.Join(dir, "connect-map.js"), filepath.Join(dir, "liveperson.js"), string(arguments))
+	cmd.Env = []string{"CONNECT_MAP=" + string(ports), "NODE_EXTRA_CA_CERTS=" + g.Info.CA}
+	var out, errors bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errors
+	require.NoError(t, cmd.Run(), "%s", errors.String())
+	report := map[string]callOutcome{}
+	require.NoError(t, json.Unmarshal(out.Bytes(), &report), "%s", out.String())
+	return report
+}
+
+// listener is the address of the HTTPS listener itself, whatever names it has.
+func listener(g *dev.Gateway) string { return g.Info.URLs["faasGW"] }
+
+func hostOf(t *testing.T, base string) string {
+	t.Helper()
+	u, err := url.Parse(base)
+	require.NoError(t, err)
+	require.NotEmpty(t, u.Host, base)
+	return u.Host
+}
+
+// installClients installs the locked packages once.
+func installClients(t *testing.T) {
+	t.Helper()
+	if _, err := os.Stat(filepath.Join("clients", "node_modules", ".package-lock.json")); err == nil {
+		return
+	}
+	cmd := exec.CommandContext(t.Context(), "npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
+	cmd.Dir = "clients"
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "npm ci in tests/e2e/clients: %s", strings.TrimSpace(string(out)))
+}
