@@ -1,0 +1,153 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"unicode/utf8"
+
+	"github.com/sluice-faas/sluice/gateway/auth"
+	"github.com/sluice-faas/sluice/gateway/invoke"
+	"github.com/sluice-faas/sluice/gateway/lambda"
+)
+
+// maxHeaders bounds the pairs of an invocation's headers.
+const maxHeaders = 1000
+
+// invokeLambda runs a lambda by its UUID (contract/invocation.md §2, §5).
+func (s *Server) invokeLambda(w http.ResponseWriter, r *http.Request) error {
+	q := of(r)
+	q.lambdaID = q.params.ByName("id")
+	body, err := readBody(w, r, s.maxBody)
+	if err != nil {
+		return err
+	}
+	headers, payload, err := parseInvocation(body)
+	if err != nil {
+		return err
+	}
+	inv := lambda.Invocation{
+		Account: q.account(), LambdaID: q.lambdaID, RequestID: q.id,
+		Headers: headers, Payload: payload, Caller: q.principal.Caller(),
+		Manual: manual(q.principal, r),
+	}
+	result, err := s.run(q, inv, body)
+	if err != nil {
+		return err
+	}
+	q.version, q.cold = result.Version, result.Cold
+	if inv.Manual {
+		return respond(w, http.StatusOK, manualResult{Result: result.Payload, Logs: orEmpty(result.Logs)})
+	}
+	respondRaw(w, http.StatusOK, result.Payload)
+	return nil
+}
+
+// run dispatches the call, through the de-duplication when the caller named it.
+func (s *Server) run(q *request, inv lambda.Invocation, body []byte) (lambda.Result, error) {
+	if !q.given {
+		return s.invoker.Invoke(q.Context, inv)
+	}
+	key := invoke.ReplayKey(inv, body)
+	return s.replays.Do(q.Context, key, func(ctx context.Context) (lambda.Result, error) {
+		return s.invoker.Invoke(ctx, inv)
+	})
+}
+
+// manual tells a developer's test from a brand's call: a login session without
+// externalSystem gets {result, logs}; the host never matters
+// (contract/invocation.md §5).
+func manual(p *auth.Principal, r *http.Request) bool {
+	return p.Kind == auth.Login && (r.URL.RawQuery == "" || r.URL.Query().Get("externalSystem") == "")
+}
+
+type manualResult struct {
+	Result json.RawMessage    `json:"result"`
+	Logs   []lambda.LogRecord `json:"logs"`
+}
+
+func orEmpty(logs []lambda.LogRecord) []lambda.LogRecord {
+	if logs == nil {
+		return []lambda.LogRecord{}
+	}
+	return logs
+}
+
+var (
+	emptyObject = json.RawMessage("{}")
+	jsonNull    = []byte("null")
+)
+
+// parseInvocation reads the body of an invocation: an object with an optional
+// number `timestamp`, optional `headers`, a list of pairs, and an optional
+// `payload` of any JSON type (contract/invocation.md §2, Request body). An empty
+// body is an empty object; an absent or null payload is {}. Key names are exact,
+// unknown ones are ignored, of a key given twice the last counts.
+func parseInvocation(body []byte) ([]lambda.Pair, json.RawMessage, error) {
+	if len(bytes.TrimLeft(body, " \t\r\n")) == 0 {
+		return nil, emptyObject, nil
+	}
+	if !utf8.Valid(body) {
+		return nil, nil, lambda.Invalid("body", "the body is not valid UTF-8")
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(body, &fields); err != nil {
+		return nil, nil, jsonFault(err)
+	}
+	if fields == nil {
+		return nil, nil, lambda.Invalid("body", "the body must be a JSON object, not null")
+	}
+	if raw, ok := fields["timestamp"]; ok && !isNull(raw) && !isNumber(raw) {
+		return nil, nil, lambda.Invalid("timestamp", "timestamp must be a number, milliseconds since 1970")
+	}
+	headers, err := parseHeaders(fields["headers"])
+	if err != nil {
+		return nil, nil, err
+	}
+	payload := fields["payload"]
+	if len(payload) == 0 || isNull(payload) {
+		payload = emptyObject
+	}
+	return headers, payload, nil
+}
+
+func parseHeaders(raw json.RawMessage) ([]lambda.Pair, error) {
+	if len(raw) == 0 || isNull(raw) || string(raw) == "[]" {
+		return nil, nil
+	}
+	const shape = `headers must be a list of {"key": string, "value": string}`
+	var items []map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &items); err != nil {
+		return nil, lambda.Invalid("headers", shape)
+	}
+	if len(items) > maxHeaders {
+		return nil, lambda.Invalid("headers", "headers has %d entries: the limit is %d", len(items), maxHeaders)
+	}
+	pairs := make([]lambda.Pair, len(items))
+	for i, item := range items {
+		if item == nil || !stringField(item["key"], &pairs[i].Key) || !stringField(item["value"], &pairs[i].Value) {
+			return nil, lambda.Invalid("headers", shape+"; entry %d is not", i)
+		}
+	}
+	return pairs, nil
+}
+
+func stringField(raw json.RawMessage, to *string) bool {
+	return len(raw) > 0 && raw[0] == '"' && json.Unmarshal(raw, to) == nil
+}
+
+func isNull(raw json.RawMessage) bool { return bytes.Equal(raw, jsonNull) }
+
+func isNumber(raw json.RawMessage) bool {
+	return len(raw) > 0 && (raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9')
+}
+
+// isImplemented tells a caller whether an event would run anything
+// (contract/invocation.md §3).
+func (s *Server) isImplemented(w http.ResponseWriter, r *http.Request) error {
+	q := of(r)
+	return respond(w, http.StatusOK, map[string]bool{
+		"implemented": s.events.Implemented(q.account(), q.params.ByName("event")),
+	})
+}

@@ -1,0 +1,70 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/sluice-faas/sluice/gateway/auth"
+)
+
+// handler serves one route. An error it returns becomes the answer in
+// respond.go; after writing an answer itself it returns nil.
+type handler func(w http.ResponseWriter, r *http.Request) error
+
+// service is the name under which the Domain API publishes a route's host.
+type service string
+
+// The services. A host name that is configured for some of them serves only
+// theirs; anyHost routes are served everywhere.
+const (
+	anyHost  service = ""
+	faasGW   service = "faasGW"
+	faasUI   service = "faasUI"
+	sentinel service = "sentinel"
+	agentVep service = "agentVep"
+)
+
+// route is one row of the table. Rows are unkeyed, so one without a permission
+// does not compile.
+type route struct {
+	method     string
+	path       string
+	service    service
+	permission auth.Permission
+	handle     handler
+}
+
+// routes is every way into the gateway.
+func (s *Server) routes() []route {
+	const account = "/api/account/:account"
+	return []route{
+		// Domain API (contract/invocation.md §1). The handler of the first row
+		// knows baseURI.json: httprouter allows no fixed word beside a parameter.
+		{"GET", account + "/service/:service", anyHost, auth.Anyone, s.directory.HandleService},
+		{"GET", account + "/service/:service/:file", anyHost, auth.Anyone, s.directory.HandleService},
+
+		// Sentinel (contract/oauth2.md §1)
+		{"POST", "/sentinel/api/account/:account/app/token", sentinel, auth.Anyone, s.auth.HandleAppToken},
+		{"POST", "/sentinel/api/v2/account/:account/app/token", sentinel, auth.Anyone, s.auth.HandleAppToken},
+		{"GET", "/sentinel/well-known/jwks", sentinel, auth.Anyone, s.auth.HandleJWKS},
+
+		// Login service (contract/oauth2.md §2)
+		{"POST", account + "/login", agentVep, auth.Anyone, s.auth.HandleLogin},
+		{"POST", account + "/refresh", agentVep, auth.Anyone, s.auth.HandleRefresh},
+		{"POST", account + "/logout", agentVep, auth.Anyone, s.auth.HandleLogout},
+
+		// Invocation (contract/invocation.md §2, §3, §5)
+		{"POST", account + "/lambdas/:id/invoke", faasGW, auth.Invoke, s.invokeLambda},
+		{"GET", account + "/events/:event/isImplemented", faasGW, auth.Invoke, s.isImplemented},
+
+		// Management (contract/management.md §2)
+		{"GET", account + "/lambdas", faasUI, auth.ReadLambdas, s.listLambdas},
+		{"GET", account + "/lambdas/", faasUI, auth.ReadLambdas, s.listLambdas},
+		{"POST", account + "/lambdas", faasUI, auth.WriteLambdas, s.createLambda},
+		{"GET", account + "/lambdas/:id", faasUI, auth.ReadLambdas, s.readLambda},
+		{"PUT", account + "/lambdas/:id", faasUI, auth.WriteLambdas, s.updateLambda},
+		{"DELETE", account + "/lambdas/:id", faasUI, auth.WriteLambdas, s.deleteLambda},
+		{"POST", account + "/deployments/:id", faasUI, auth.Deploy, s.deploy},
+		{"DELETE", account + "/deployments/:id", faasUI, auth.Deploy, s.undeploy},
+		{"GET", account + "/runtimes", faasUI, auth.ReadLambdas, s.listRuntimes},
+	}
+}

@@ -1,0 +1,290 @@
+// Package api is the gateway's HTTP front: one table of routes (routes.go), one
+// file per resource, and one place that writes every answer (respond.go). A
+// handler gets a request that is already authenticated and authorized, and
+// returns an error instead of writing one.
+package api
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/julienschmidt/httprouter"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"github.com/sluice-faas/sluice/gateway/auth"
+	"github.com/sluice-faas/sluice/gateway/directory"
+	"github.com/sluice-faas/sluice/gateway/invoke"
+	"github.com/sluice-faas/sluice/gateway/lambda"
+	"github.com/sluice-faas/sluice/gateway/store"
+	"github.com/sluice-faas/sluice/plugins/host"
+)
+
+// Lambdas is what the API needs of the store.
+type Lambdas interface {
+	CreateLambda(ctx context.Context, l *lambda.Lambda) (store.Record, error)
+	Record(ctx context.Context, account, id string) (store.Record, error)
+	Records(ctx context.Context, account string) ([]store.Record, error)
+	UpdateLambda(ctx context.Context, account, id string, version int, change func(*lambda.Lambda) (bool, error)) (store.Record, bool, error)
+	DeleteLambda(ctx context.Context, account, id string) error
+	StartDeployment(ctx context.Context, account, id string, kind lambda.DeploymentKind, by string) (*lambda.Deployment, error)
+}
+
+// Runtimes is what the API needs of the pool: what languages there are, and
+// whether a source is a lambda in one of them.
+type Runtimes interface {
+	Describe(ctx context.Context, runtime string) (host.Description, error)
+	Build(ctx context.Context, runtime, source string, deps []host.Dependency) (host.BuildResult, error)
+}
+
+// Invoker runs a lambda.
+type Invoker interface {
+	Invoke(ctx context.Context, inv lambda.Invocation) (lambda.Result, error)
+}
+
+// Events tells which events have a deployed lambda.
+type Events interface {
+	Implemented(account, eventID string) bool
+}
+
+// Config is what a Server is made of. Every field but MaxBody and Log is
+// required.
+type Config struct {
+	Log          zerolog.Logger
+	Lambdas      Lambdas
+	Events       Events
+	Authenticate *auth.Authenticator
+	Auth         *auth.Service
+	Directory    *directory.Directory
+	Invoker      Invoker
+	Replays      *invoke.Replays
+	Runtimes     Runtimes
+	RuntimeNames []string // installed runtimes; the first is the default
+	Metrics      prometheus.Registerer
+	MaxBody      int64 // bytes of an invocation's body; default 6 MiB
+}
+
+// DefaultMaxBody is the largest body of an invocation, bytes.
+const DefaultMaxBody = 6 << 20
+
+// Server answers every request of every service. Safe for concurrent use.
+type Server struct {
+	log           zerolog.Logger
+	lambdas       Lambdas
+	events        Events
+	authenticator *auth.Authenticator
+	auth          *auth.Service
+	directory     *directory.Directory
+	invoker       Invoker
+	replays       *invoke.Replays
+	runtimes      Runtimes
+	runtimeNames  []string
+	maxBody       int64
+	router        *httprouter.Router
+	metrics       *metrics
+	now           func() time.Time
+}
+
+// New builds the server and its router.
+func New(c Config) *Server {
+	s := &Server{
+		log: c.Log, lambdas: c.Lambdas, events: c.Events, authenticator: c.Authenticate, auth: c.Auth,
+		directory: c.Directory, invoker: c.Invoker, replays: c.Replays, runtimes: c.Runtimes,
+		runtimeNames: c.RuntimeNames, maxBody: c.MaxBody, metrics: newMetrics(c.Metrics), now: time.Now,
+	}
+	if s.maxBody <= 0 {
+		s.maxBody = DefaultMaxBody
+	}
+	s.router = httprouter.New()
+	s.router.RedirectTrailingSlash = false
+	s.router.RedirectFixedPath = false
+	s.router.HandleOPTIONS = false
+	s.router.NotFound = s.plain(func(_ http.ResponseWriter, r *http.Request) error {
+		return lambda.NotFound(lambda.CodeBadInput, "there is nothing at %s %.200q", r.Method, r.URL.Path)
+	})
+	s.router.MethodNotAllowed = s.plain(func(w http.ResponseWriter, r *http.Request) error {
+		return &lambda.Error{
+			Kind: lambda.KindMethod, Code: lambda.CodeBadInput, Phase: lambda.PhaseRequest,
+			Message: fmt.Sprintf("method %.20s is not allowed here: use %s", r.Method, w.Header().Get("Allow")),
+		}
+	})
+	for _, row := range s.routes() {
+		s.router.Handle(row.method, row.path, s.serve(&row))
+	}
+	return s
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.router.ServeHTTP(w, r) }
+
+// plain serves what has no route.
+func (s *Server) plain(h handler) http.Handler {
+	handle := s.serve(&route{path: "none", handle: h})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handle(w, r, nil) })
+}
+
+// serve wraps a route's handler with all that every request needs: an id, the
+// host check, authentication, authorization, a panic guard, metrics and the one
+// log line.
+func (s *Server) serve(row *route) httprouter.Handle {
+	observe := s.metrics.route(row)
+	return func(rw http.ResponseWriter, r *http.Request, params httprouter.Params) {
+		q := &request{Context: r.Context(), params: params, route: row, start: s.now()}
+		w := &answer{ResponseWriter: rw}
+		defer func() {
+			if p := recover(); p != nil {
+				s.recovered(w, q, p)
+			}
+			elapsed := s.now().Sub(q.start)
+			observe(w.status, elapsed)
+			s.logRequest(r, q, w, elapsed)
+		}()
+		var err error
+		q.id, q.given, err = requestID(r)
+		h := rw.Header()
+		h["X-Request-Id"] = []string{q.id}
+		h["Cache-Control"] = noStore
+		h["X-Content-Type-Options"] = noSniff
+		if r.TLS != nil {
+			h["Strict-Transport-Security"] = hstsValue
+		}
+		if err == nil {
+			err = s.admit(r, q)
+		}
+		if err == nil {
+			err = row.handle(w, r.WithContext(q))
+		}
+		if err != nil {
+			s.failed(w, r, q, err)
+		}
+	}
+}
+
+// failed answers with err, unless the caller has left or an answer is already
+// on its way.
+func (s *Server) failed(w *answer, r *http.Request, q *request, err error) {
+	switch {
+	case w.status != 0:
+		q.err = err
+	case r.Context().Err() != nil:
+		q.err, w.status = err, statusClientGone
+	default:
+		fail(w, q, err)
+	}
+}
+
+// recovered answers a panic of ours. http.ErrAbortHandler keeps its meaning.
+func (s *Server) recovered(w *answer, q *request, p any) {
+	if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares it by identity too
+		panic(p)
+	}
+	q.err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+	s.metrics.panics.Inc()
+	if w.status == 0 {
+		fail(w, q, q.err)
+	}
+}
+
+// admit decides whether the request may reach its handler.
+func (s *Server) admit(r *http.Request, q *request) error {
+	row := q.route
+	if row.service != anyHost && !s.directory.Serves(r.Host, string(row.service)) {
+		return lambda.NotFound(lambda.CodeBadInput, "host %.200q does not serve %s", r.Host, row.service)
+	}
+	if row.permission == auth.Anyone {
+		return nil
+	}
+	p, err := s.authenticator.Authenticate(q.Context, r.Header.Get("Authorization"), q.account())
+	if err != nil {
+		return err
+	}
+	q.principal = p
+	if !p.May(row.permission) {
+		return &lambda.Error{
+			Kind: lambda.KindForbidden, Code: lambda.CodeForbidden, Phase: lambda.PhaseAuthorize,
+			Message: fmt.Sprintf("%s needs the permission %s, which this token does not carry", row.method+" "+row.path, row.permission),
+		}
+	}
+	return nil
+}
+
+// logRequest writes the one line of a request. The query is left out: it may
+// hold a secret.
+func (s *Server) logRequest(r *http.Request, q *request, w *answer, elapsed time.Duration) {
+	var e *zerolog.Event
+	switch {
+	case w.status >= 500 && w.status != statusLambdaFailed:
+		e = s.log.Error()
+	default:
+		e = s.log.Info()
+	}
+	if e == nil {
+		return
+	}
+	e = e.Str("requestId", q.id).Str("method", r.Method).Str("path", clip(r.URL.Path, 300)).
+		Int("status", w.status).Dur("ms", elapsed).Int64("bytes", w.bytes).Str("remote", hostOnly(r.RemoteAddr))
+	if account := q.account(); account != "" {
+		e = e.Str("accountId", clip(account, 40))
+	}
+	if q.principal != nil {
+		e = e.Str("caller", q.principal.Caller())
+	}
+	if q.lambdaID != "" {
+		e = e.Str("lambdaId", q.lambdaID).Int("version", q.version)
+		if q.cold {
+			e = e.Bool("cold", true)
+		}
+	}
+	if q.phase != "" {
+		e = e.Str("phase", string(q.phase))
+	}
+	if q.err != nil && w.status != statusLambdaFailed {
+		e = e.AnErr("error", q.err)
+	}
+	e.Msg("request")
+}
+
+func clip(s string, n int) string {
+	if len(s) > n {
+		return strings.ToValidUTF8(s[:n], "") + "…"
+	}
+	return s
+}
+
+func hostOnly(addr string) string {
+	if h, _, err := net.SplitHostPort(addr); err == nil {
+		return h
+	}
+	return addr
+}
+
+// answer remembers what was sent.
+type answer struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+func (a *answer) WriteHeader(status int) {
+	if a.status == 0 {
+		a.status = status
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answer) Write(b []byte) (int, error) {
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+	n, err := a.ResponseWriter.Write(b)
+	a.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap lets http.ResponseController reach the real writer.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
