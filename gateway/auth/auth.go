@@ -39,6 +39,8 @@ type Store interface {
 	ExtendSession(ctx context.Context, idHash string, until time.Time) error
 	// DeleteSession ends a session and its token.
 	DeleteSession(ctx context.Context, idHash string) error
+	// Written is the revision of this gateway's newest write, for Views.WaitFor.
+	Written() int64
 }
 
 // KeyStore is what a Keeper reads and writes in etcd.
@@ -56,6 +58,8 @@ type Views interface {
 	Token(hash string) (*lambda.Token, bool)
 	User(account, userID string) (*lambda.User, bool)
 	App(account, clientID string) (*lambda.App, bool)
+	// WaitFor returns when everything up to that revision is in the views.
+	WaitFor(ctx context.Context, revision int64) error
 }
 
 // Config says how long things live and how much may happen at once. The zero

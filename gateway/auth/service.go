@@ -277,7 +277,15 @@ func (s *Service) Logout(ctx context.Context, account, sessionID, csrf string) e
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.ReadTimeout)
 	defer cancel()
-	return ended(s.store.DeleteSession(ctx, session.ID))
+	if err := s.store.DeleteSession(ctx, session.ID); err != nil {
+		return ended(err)
+	}
+	// After the answer this gateway refuses the token; others learn it from their
+	// watch. The session has ended even if this one's is slow.
+	if err := s.reader.views.WaitFor(ctx, s.store.Written()); err != nil {
+		s.log.Warn().Err(err).Msg("views lag behind a logout")
+	}
+	return nil
 }
 
 // session finds a live session by its secrets.
