@@ -24,6 +24,7 @@ func (*noop) Handle(_ context.Context, c runtime.Call) (runtime.Result, error) {
 	return runtime.Result{Payload: c.Payload}, nil
 }
 func (*noop) Available() bool               { return true }
+func (*noop) Retired() bool                 { return false }
 func (n *noop) Drain(context.Context) error { close(n.done); return nil }
 func (*noop) Kill()                         {}
 func (n *noop) Done() <-chan struct{}       { return n.done }

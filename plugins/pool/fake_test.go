@@ -24,6 +24,7 @@ type process struct {
 	lab      *lab
 	key      string // what it loaded
 	blocked  atomic.Bool
+	retired  atomic.Bool
 	draining atomic.Bool
 	open     atomic.Int64
 	most     atomic.Int64
@@ -69,7 +70,9 @@ func (p *process) Build(ctx context.Context, source string, _ []host.Dependency)
 	return host.BuildResult{Artifact: []byte(source)}, nil
 }
 
-func (p *process) Available() bool { return !p.ended() && !p.draining.Load() && !p.blocked.Load() }
+func (p *process) Available() bool { return !p.Retired() && !p.blocked.Load() }
+
+func (p *process) Retired() bool { return p.ended() || p.draining.Load() || p.retired.Load() }
 
 func (p *process) Drain(ctx context.Context) error {
 	p.draining.Store(true)
@@ -87,7 +90,11 @@ func (p *process) Drain(ctx context.Context) error {
 
 func (p *process) Kill()                 { p.exit("killed") }
 func (p *process) Done() <-chan struct{} { return p.done }
-func (p *process) ExitReason() string    { return p.reason }
+
+func (p *process) ExitReason() string {
+	<-p.done
+	return p.reason
+}
 
 func (p *process) exit(reason string) {
 	p.once.Do(func() {

@@ -34,7 +34,7 @@ type member struct {
 func (m *member) handle(ctx context.Context, call runtime.Call) (result runtime.Result, ended time.Time, err error) {
 	defer func() { // also if a caller's Log panics: the slot must not be lost
 		ended = time.Now()
-		m.group.Load().release(m, ended)
+		m.group.Load().release(m, ended, err)
 	}()
 	result, err = m.proc.Handle(ctx, call)
 	return result, ended, err
@@ -149,7 +149,7 @@ func (g *group) wait(ctx context.Context, w *waiter) (*member, error) {
 	} else {
 		g.mu.Unlock()
 		if got := <-w.ready; got.m != nil {
-			g.release(got.m, time.Now())
+			g.release(got.m, time.Now(), nil)
 		}
 	}
 	return nil, fmt.Errorf("wait for a process: %w", ctx.Err())
@@ -311,14 +311,15 @@ func (g *group) failed(err error) {
 		Int("failures", g.failures).Time("retryAt", g.retryAt).Msg("no process could be started for a deployment")
 }
 
-// release gives a slot back.
-func (g *group) release(m *member, now time.Time) {
+// release gives a slot back; err is what became of the call.
+func (g *group) release(m *member, now time.Time, err error) {
+	dying := err != nil && endedProcess(err) // nothing to drain, and Done follows
 	g.mu.Lock()
 	m.open--
 	m.lastUsed = now
 	g.failures = 0 // it came as far as serving calls
 	idle := m.open == 0
-	if idle && !m.draining && !m.proc.Available() && !m.ended() {
+	if idle && !m.draining && !dying && m.proc.Retired() {
 		g.condemn(m) // it asked to be replaced, and has finished now
 	}
 	if g.waiters.Len() > 0 {
@@ -328,6 +329,11 @@ func (g *group) release(m *member, now time.Time) {
 	if idle && g.pool.hungry.Load() {
 		g.pool.wakeStarving()
 	}
+}
+
+func endedProcess(err error) bool {
+	var exit *host.ExitError
+	return errors.As(err, &exit)
 }
 
 // condemn takes a process out of use and drains it.
@@ -402,7 +408,7 @@ func (g *group) sweep() {
 		if m.open > 0 || m.draining || m.ended() {
 			continue
 		}
-		if now.Sub(m.lastUsed) >= g.pool.cfg.IdleTimeout || !m.proc.Available() {
+		if now.Sub(m.lastUsed) >= g.pool.cfg.IdleTimeout || m.proc.Retired() {
 			g.condemn(m)
 		}
 	}

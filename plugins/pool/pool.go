@@ -12,7 +12,7 @@
 // of them together, and this file what others call.
 //
 // Locks are taken in this order: a group's or a stock's, then the pool's. None
-// is held while a process is spoken to, but for Process.Available.
+// is held while a process is spoken to, but for Process.Available and Process.Retired.
 package pool
 
 import (
@@ -35,8 +35,10 @@ type Process interface {
 	Description() host.Description
 	Build(ctx context.Context, source string, dependencies []host.Dependency) (host.BuildResult, error)
 	Load(ctx context.Context, request host.LoadRequest) error
-	// Available is called under a lock: it must not block.
+	// Available says whether to give it a call, Retired that it will never take
+	// one again. Both are called under a lock: they must not block.
 	Available() bool
+	Retired() bool
 	Drain(ctx context.Context) error
 	Kill()
 	Done() <-chan struct{}

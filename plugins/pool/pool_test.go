@@ -170,6 +170,8 @@ func TestABlockedProcessIsPassedBy(t *testing.T) {
 		require.EqualValues(t, 1, l.all[1].calls.Load())
 		cancel()
 		wg.Wait()
+		time.Sleep(10 * time.Second)
+		require.Len(t, l.running(), 2, "it may come back")
 	})
 }
 
@@ -183,10 +185,14 @@ func TestAProcessThatAskedToBeReplacedFinishesAndIsDrained(t *testing.T) {
 		})
 		time.Sleep(10 * time.Millisecond)
 		synctest.Wait()
-		l.all[0].blocked.Store(true) // Available is false from now on
+		l.all[0].retired.Store(true)
 		wg.Wait()
 		synctest.Wait()
 		require.Equal(t, "drained", l.all[0].ExitReason())
+		require.NoError(t, p.Warm(bg, spec("a")))
+		l.all[1].retired.Store(true) // while it has no call
+		time.Sleep(2 * time.Second)
+		require.Equal(t, "drained", l.all[1].ExitReason())
 		require.NoError(t, p.Warm(bg, spec("a")))
 		require.Len(t, l.running(), 1)
 	})
