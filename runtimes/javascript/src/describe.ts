@@ -1,0 +1,24 @@
+// What this runtime is, for the gateway, its users and the editor.
+
+import type { DescribeResponse } from './codec.js';
+import typeDeclarations from './lambda.d.ts.txt';
+
+declare const VERSION: string;
+
+const SAMPLE = `function lambda(input, callback) {
+  const name = input.payload.name || 'World';
+  console.info('Greeting', name);
+  callback(null, { message: \`Hello \${name}!\` });
+}
+`;
+
+export function describeRuntime(): DescribeResponse {
+  return {
+    name: 'javascript',
+    displayName: `Node.js ${process.versions.node.split('.')[0]!}`,
+    version: VERSION,
+    dependencies: [],
+    sampleSource: SAMPLE,
+    typeDeclarations: { 'lambda.d.ts': typeDeclarations },
+  };
+}

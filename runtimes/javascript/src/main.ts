@@ -1,0 +1,68 @@
+// The JavaScript runtime of Sluice: one process that runs one lambda.
+//
+// A gateway starts it through go-plugin. It prints one handshake line, then serves
+// faas.runtime.v1 on a unix socket; user code is read after that.
+
+import { closeSync, openSync, writeSync } from 'node:fs';
+import { exit } from './exits.js';
+import { serve } from './grpc/server.js';
+import { Service } from './service.js';
+import { MAX_FRAME } from './session.js';
+
+const COOKIE = { name: 'SLUICE_RUNTIME', value: 'faas.runtime.v1' };
+const CORE_PROTOCOL = 1;
+const PROTOCOL = 1;
+const MAX_SOCKET_PATH = 107; // bytes, the kernel's limit
+
+function fail(message: string): never {
+  writeSync(2, `${message}\n`);
+  process.exit(1);
+}
+
+function socketPath(): string {
+  const folder = process.env['PLUGIN_UNIX_SOCKET_DIR'];
+  if (folder === undefined || folder === '') fail('PLUGIN_UNIX_SOCKET_DIR is not set: the gateway names the folder of the socket.');
+  const path = `${folder}/js-${String(process.pid)}-${Date.now().toString(36)}`;
+  if (Buffer.byteLength(path) > MAX_SOCKET_PATH) {
+    fail(`The socket path ${path} is longer than ${String(MAX_SOCKET_PATH)} bytes. Use a shorter folder.`);
+  }
+  return path;
+}
+
+/** User code that reads standard input finds its end, and the number is not given to another file. */
+function emptyStdin(): void {
+  closeSync(0);
+  openSync('/dev/null', 'r');
+}
+
+/** Ends a process that nobody will use: the host is gone, with the session or without. */
+function leaveWithHost(service: Service): () => void {
+  const parent = process.ppid;
+  return () => {
+    if (service.inSession) exit(0);
+    setTimeout(() => {
+      if (process.ppid !== parent) exit(0);
+    }, 1000);
+  };
+}
+
+function main(): void {
+  if (process.env[COOKIE.name] !== COOKIE.value) {
+    fail('This is the JavaScript runtime of Sluice. It is not meant to be started by hand: the gateway starts it.');
+  }
+  if ((process.env['PLUGIN_CLIENT_CERT'] ?? '') !== '') {
+    fail('The host asks for mutual TLS, which this runtime does not speak: its socket is protected by its folder.');
+  }
+  emptyStdin();
+  const path = socketPath();
+  const service = new Service();
+  const server = serve(service.methods(), MAX_FRAME, leaveWithHost(service));
+  server.on('error', (error) => {
+    fail(`The runtime cannot listen on ${path}: ${error.message}`);
+  });
+  server.listen(path, () => {
+    writeSync(1, `${String(CORE_PROTOCOL)}|${String(PROTOCOL)}|unix|${path}|grpc\n`);
+  });
+}
+
+main();

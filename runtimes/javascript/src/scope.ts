@@ -1,0 +1,214 @@
+// Which names of a program refer to what it declares itself, and which to globals.
+
+import type * as acorn from 'acorn';
+
+/** A syntax node, looked at generically: acorn's types name each kind. */
+export type Node = acorn.AnyNode;
+
+/** A use of a name that nothing in the source declares. */
+export interface GlobalUse {
+  node: acorn.Identifier;
+  /** The nodes around the use, the outermost first. */
+  parents: Node[];
+}
+
+interface Scope {
+  names: Set<string>;
+  /** Whether var belongs here. */
+  isFunction: boolean;
+  outer: Scope | undefined;
+}
+
+interface Use extends GlobalUse {
+  scope: Scope;
+}
+
+/** What a source declares and uses. */
+export interface Names {
+  globals: GlobalUse[];
+  /** Uses of declared names, by the name. */
+  uses(name: string): number;
+}
+
+/** Resolves the names of a program. */
+export function resolve(program: acorn.Program): Names {
+  const walker = new Walker();
+  walker.program(program);
+  return walker.names();
+}
+
+class Walker {
+  private scope: Scope = { names: new Set(), isFunction: true, outer: undefined };
+  private readonly found: Use[] = [];
+  private readonly parents: Node[] = [];
+
+  program(node: acorn.Program): void {
+    this.visit(node);
+  }
+
+  names(): Names {
+    const globals: GlobalUse[] = [];
+    const counts = new Map<string, number>();
+    for (const use of this.found) {
+      const { name } = use.node;
+      if (isDeclared(use.scope, name)) counts.set(name, (counts.get(name) ?? 0) + 1);
+      else globals.push(use);
+    }
+    return { globals, uses: (name) => counts.get(name) ?? 0 };
+  }
+
+  private visit(node: Node | null | undefined): void {
+    if (node === null || node === undefined) return;
+    this.parents.push(node);
+    this.enter(node);
+    this.parents.pop();
+  }
+
+  private enter(node: Node): void {
+    switch (node.type) {
+      case 'Identifier':
+        this.found.push({ node, parents: this.parents.slice(0, -1), scope: this.scope });
+        return;
+      case 'FunctionDeclaration':
+        if (node.id) this.scope.names.add(node.id.name);
+        this.function(node, undefined);
+        return;
+      case 'FunctionExpression':
+        this.function(node, node.id?.name);
+        return;
+      case 'ArrowFunctionExpression':
+        this.function(node, undefined);
+        return;
+      case 'ClassDeclaration':
+      case 'ClassExpression':
+        this.class(node);
+        return;
+      case 'VariableDeclaration':
+        for (const d of node.declarations) {
+          this.declare(d.id, node.kind === 'var' ? functionScope(this.scope) : this.scope);
+          this.visit(d.init);
+        }
+        return;
+      case 'CatchClause':
+        this.within(false, () => {
+          if (node.param) this.declare(node.param, this.scope);
+          this.visit(node.body);
+        });
+        return;
+      case 'BlockStatement':
+      case 'ForStatement':
+      case 'ForInStatement':
+      case 'ForOfStatement':
+      case 'SwitchStatement':
+        this.within(false, () => {
+          this.children(node);
+        });
+        return;
+      case 'StaticBlock':
+        this.within(true, () => {
+          this.children(node);
+        });
+        return;
+      case 'MemberExpression':
+        this.visit(node.object);
+        if (node.computed) this.visit(node.property);
+        return;
+      case 'Property':
+      case 'MethodDefinition':
+      case 'PropertyDefinition':
+        if (node.computed) this.visit(node.key);
+        this.visit(node.value);
+        return;
+      case 'LabeledStatement':
+        this.visit(node.body);
+        return;
+      case 'BreakStatement':
+      case 'ContinueStatement':
+      case 'MetaProperty':
+        return;
+      default:
+        this.children(node);
+    }
+  }
+
+  private function(node: acorn.Function, ownName: string | undefined): void {
+    this.within(true, () => {
+      this.scope.names.add('arguments');
+      if (ownName !== undefined) this.scope.names.add(ownName);
+      for (const p of node.params) this.declare(p, this.scope);
+      // The body shares the parameters' scope: good enough to tell globals apart.
+      if (node.body.type === 'BlockStatement') this.children(node.body);
+      else this.visit(node.body);
+    });
+  }
+
+  private class(node: acorn.Class): void {
+    if (node.type === 'ClassDeclaration' && node.id) this.scope.names.add(node.id.name);
+    this.visit(node.superClass);
+    this.within(false, () => {
+      if (node.id) this.scope.names.add(node.id.name);
+      this.visit(node.body);
+    });
+  }
+
+  /** Declares the names of a pattern and visits the expressions in it. */
+  private declare(pattern: acorn.Pattern, scope: Scope): void {
+    switch (pattern.type) {
+      case 'Identifier':
+        scope.names.add(pattern.name);
+        return;
+      case 'ObjectPattern':
+        for (const p of pattern.properties) {
+          if (p.type === 'RestElement') this.declare(p.argument, scope);
+          else {
+            if (p.computed) this.visit(p.key);
+            this.declare(p.value, scope);
+          }
+        }
+        return;
+      case 'ArrayPattern':
+        for (const p of pattern.elements) if (p !== null) this.declare(p, scope);
+        return;
+      case 'AssignmentPattern':
+        this.declare(pattern.left, scope);
+        this.visit(pattern.right);
+        return;
+      case 'RestElement':
+        this.declare(pattern.argument, scope);
+        return;
+      case 'MemberExpression':
+        this.visit(pattern);
+    }
+  }
+
+  private within(isFunction: boolean, walk: () => void): void {
+    this.scope = { names: new Set(), isFunction, outer: this.scope };
+    walk();
+    this.scope = this.scope.outer!;
+  }
+
+  private children(node: Node): void {
+    for (const value of Object.values(node) as unknown[]) {
+      if (Array.isArray(value)) {
+        for (const item of value) if (isNode(item)) this.visit(item);
+      } else if (isNode(value)) this.visit(value);
+    }
+  }
+}
+
+function isNode(value: unknown): value is Node {
+  return typeof value === 'object' && value !== null && typeof (value as { type?: unknown }).type === 'string';
+}
+
+function isDeclared(from: Scope, name: string): boolean {
+  for (let scope: Scope | undefined = from; scope !== undefined; scope = scope.outer) {
+    if (scope.names.has(name)) return true;
+  }
+  return false;
+}
+
+function functionScope(from: Scope): Scope {
+  let scope = from;
+  while (!scope.isFunction) scope = scope.outer!;
+  return scope;
+}

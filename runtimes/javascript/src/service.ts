@@ -1,0 +1,144 @@
+// faas.runtime.v1.RuntimeService and the two services that go-plugin wants.
+
+import type * as builder from './build.js';
+import { decodeBuildRequest, decodeLoadRequest, type LoadFailure, type LoadRequest, writeBuildResponse, writeDescribeResponse, writeLoadResponse } from './codec.js';
+import { Recorder, replaceConsole } from './console.js';
+import { describeRuntime } from './describe.js';
+import { cleanStack, describe } from './errors.js';
+import { exit, watchExits } from './exits.js';
+import type { Methods, Unary } from './grpc/server.js';
+import { Status, StatusError } from './grpc/status.js';
+import { current } from './invocation.js';
+import { type Artifact, decodeArtifact, type Lambda, load, setEnvironment } from './load.js';
+import { soon } from './primordials.js';
+import { Session } from './session.js';
+import { Reader, type Writer } from './wire.js';
+
+/** One process's life: blank, then loaded, then in session. */
+export class Service {
+  private readonly session = new Session(() => exit(0));
+  private readonly recorder = new Recorder(this.session.log);
+  private state: 'blank' | 'loading' | 'failed' | 'loaded' | 'in session' = 'blank';
+  private failLoading: ((failure: LoadFailure) => void) | undefined;
+
+  constructor() {
+    this.session.recorder = this.recorder;
+  }
+
+  /** Whether the host has opened the session. */
+  get inSession(): boolean {
+    return this.state === 'in session';
+  }
+
+  methods(): Methods {
+    return {
+      unary: {
+        '/faas.runtime.v1.RuntimeService/Describe': (_, response, reply) => {
+          writeDescribeResponse(response, describeRuntime());
+          reply();
+        },
+        '/faas.runtime.v1.RuntimeService/Build': this.build,
+        '/faas.runtime.v1.RuntimeService/Load': this.load,
+        '/grpc.health.v1.Health/Check': check,
+        '/plugin.GRPCController/Shutdown': (_request, _response, reply) => {
+          reply();
+          soon(() => exit(0));
+        },
+      },
+      streaming: {
+        '/faas.runtime.v1.RuntimeService/Session': (stream) => {
+          const receiver = this.session.start(stream);
+          this.state = 'in session';
+          return receiver;
+        },
+      },
+    };
+  }
+
+  private readonly build: Unary = (message, response, reply) => {
+    if (this.state !== 'blank') throw new StatusError(Status.failedPrecondition, 'a process that was loaded does not build');
+    // The parser is read from a file of its own: only builders need it.
+    // eslint-disable-next-line @typescript-eslint/no-require-imports
+    const { build } = require('./build.cjs') as typeof builder;
+    writeBuildResponse(response, build(decodeBuildRequest(message)));
+    reply();
+  };
+
+  private readonly load: Unary = (message, response, reply) => {
+    if (this.state !== 'blank') throw new StatusError(Status.failedPrecondition, 'a process is loaded once');
+    const request = decodeLoadRequest(message);
+    const { source } = artifactOf(request);
+    this.state = 'loading';
+    const done = (failure?: LoadFailure): void => {
+      if (this.state !== 'loading') return;
+      this.state = failure === undefined ? 'loaded' : 'failed';
+      writeLoadResponse(response, failure);
+      reply();
+    };
+    this.failLoading = done;
+    this.prepare(request);
+    let lambda: Lambda;
+    try {
+      lambda = load(source);
+    } catch (error) {
+      done(failureOf(error));
+      return;
+    }
+    this.session.serve(lambda, request.limits);
+    // What the module's code does at once, like a rejection, is still part of its loading.
+    soon(done);
+  };
+
+  /** Lays out the process for user code, before any of it runs. */
+  private prepare(request: LoadRequest): void {
+    this.recorder.limit(request.limits);
+    replaceConsole(this.recorder);
+    setEnvironment(request.environment);
+    process.argv = [process.argv0, 'lambda.js'];
+    watchExits((invocation, reason) => {
+      if (this.state === 'loading') {
+        this.failLoading?.({ message: `The code ended its process while it was read: ${reason}`, stack: '' });
+      } else {
+        this.session.announceExit(invocation, reason);
+      }
+    });
+    process.on('uncaughtException', this.uncaught);
+    process.on('unhandledRejection', this.uncaught);
+  }
+
+  private readonly uncaught = (error: unknown): void => {
+    if (this.state === 'loading') this.failLoading?.(failureOf(error));
+    else this.session.uncaught(current(), error);
+  };
+}
+
+function artifactOf(request: LoadRequest): Artifact {
+  try {
+    return decodeArtifact(request.artifact);
+  } catch (error) {
+    throw new StatusError(Status.invalidArgument, describe(error));
+  }
+}
+
+function failureOf(error: unknown): LoadFailure {
+  return { message: describe(error), stack: error instanceof Error ? cleanStack(error.stack) : '' };
+}
+
+const SERVING = 1;
+
+function check(request: Buffer, response: Writer, reply: () => void): void {
+  const service = serviceOf(request);
+  if (service !== '' && service !== 'plugin') throw new StatusError(Status.notFound, `unknown service ${service}`);
+  response.uint(1, SERVING);
+  reply();
+}
+
+function serviceOf(request: Buffer): string {
+  const r = new Reader(request, 0, request.length);
+  let service = '';
+  for (let tag = r.tag(); tag !== 0; tag = r.tag()) {
+    if (tag === 0x0a) service = r.string();
+    else r.skip(tag);
+  }
+  return service;
+}
