@@ -383,7 +383,7 @@ func TestWarmCallsAllocateLittle(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		require.LessOrEqualf(t, allocs, 3.0, "%s", name)
+		require.LessOrEqualf(t, allocs, 2.0, "%s", name)
 	}
 }
 

@@ -93,7 +93,7 @@ func TestRotationBreaksNoLiveToken(t *testing.T) {
 	require.Equal(t, second, g.signer())
 }
 
-func TestAMonthOfRotations(t *testing.T) {
+func TestAWeekOfRotations(t *testing.T) {
 	g := start(t)
 	g.app("app", scopeInvoke)
 	type issued struct {
@@ -102,7 +102,7 @@ func TestAMonthOfRotations(t *testing.T) {
 	}
 	var live []issued
 	signers := map[string]bool{}
-	for range 30 * 24 * 2 {
+	for range 7 * 24 * 2 {
 		g.clock.Add(30 * time.Minute)
 		g.check()
 		token := g.appToken("app")
@@ -116,8 +116,8 @@ func TestAMonthOfRotations(t *testing.T) {
 		}
 		require.LessOrEqual(t, len(g.published()), 3)
 	}
-	require.GreaterOrEqual(t, len(signers), 29)
-	require.LessOrEqual(t, len(signers), 31)
+	require.GreaterOrEqual(t, len(signers), 7)
+	require.LessOrEqual(t, len(signers), 8)
 }
 
 func TestAKeeperThatComesLateStillGivesNotice(t *testing.T) {
