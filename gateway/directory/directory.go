@@ -68,13 +68,20 @@ func New(c Config) (d *Directory, warnings []string, err error) {
 		}
 		warnings = append(warnings, warn(service, host)...)
 		d.hosts[service] = host
-		if slices.Contains(own, service) {
-			name := hostName(host)
+		if name := hostName(host); slices.Contains(own, service) && !everywhere(name, c.Base) {
 			d.served[name] = append(d.served[name], service)
 		}
 	}
 	d.services = slices.Sorted(maps.Keys(d.hosts))
 	return d, warnings, nil
+}
+
+// everywhere reports whether a name serves every service although a setting
+// names it: the gateway's own address, and addresses that say nothing about a
+// service, where the services that no setting moves are still looked for.
+func everywhere(name, base string) bool {
+	_, err := netip.ParseAddr(name)
+	return err == nil || name == "localhost" || name == hostName(base)
 }
 
 // ParseDomains reads settings of the form service=host[:port]. The last one of

@@ -222,6 +222,9 @@ func TestServes(t *testing.T) {
 			require.Equal(t, c.strict, strict.Serves(c.host, c.service))
 		})
 	}
+	moved := open(t, directory.Config{Base: "127.0.0.1:8443", Domains: map[string]string{"faasGW": "localhost:8443", "faasUI": "127.0.0.1:8443"}})
+	require.True(t, moved.Serves("localhost:8443", "sentinel"), "a loopback name belongs to no service")
+	require.True(t, moved.Serves("127.0.0.1:8443", "sentinel"), "the services that were not moved are still there")
 	require.True(t, open(t, directory.Config{Base: "gw", Strict: true}).Serves("anything", "faasGW"), "nothing is configured")
 	require.Zero(t, testing.AllocsPerRun(100, func() { lenient.Serves("gw.example.com", "faasGW") }))
 }
