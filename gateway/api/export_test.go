@@ -3,7 +3,10 @@ package api
 import "github.com/sluice-faas/sluice/gateway/auth"
 
 // ParseInvocation is for the tests and the fuzzer.
-var ParseInvocation = parseInvocation
+var (
+	ParseInvocation = parseInvocation
+	Members         = members
+)
 
 // Row is a route as the tests walk it.
 type Row struct {

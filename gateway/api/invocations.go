@@ -91,25 +91,42 @@ func parseInvocation(body []byte) ([]lambda.Pair, json.RawMessage, error) {
 	if !utf8.Valid(body) {
 		return nil, nil, lambda.Invalid("body", "the body is not valid UTF-8")
 	}
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(body, &fields); err != nil {
-		return nil, nil, jsonFault(err)
+	if err := checkObject(body); err != nil {
+		return nil, nil, err
 	}
-	if fields == nil {
-		return nil, nil, lambda.Invalid("body", "the body must be a JSON object, not null")
+	var headers, payload, timestamp json.RawMessage
+	for key, value := range members(body) {
+		switch key {
+		case "headers":
+			headers = value
+		case "payload":
+			payload = value
+		case "timestamp":
+			timestamp = value
+		}
 	}
-	if raw, ok := fields["timestamp"]; ok && !isNull(raw) && !isNumber(raw) {
+	if len(timestamp) > 0 && !isNull(timestamp) && !isNumber(timestamp) {
 		return nil, nil, lambda.Invalid("timestamp", "timestamp must be a number, milliseconds since 1970")
 	}
-	headers, err := parseHeaders(fields["headers"])
+	pairs, err := parseHeaders(headers)
 	if err != nil {
 		return nil, nil, err
 	}
-	payload := fields["payload"]
 	if len(payload) == 0 || isNull(payload) {
 		payload = emptyObject
 	}
-	return headers, payload, nil
+	return pairs, payload, nil
+}
+
+// checkObject reports the first fault of a body that must be one JSON object.
+func checkObject(body []byte) error {
+	switch {
+	case !json.Valid(body):
+		return jsonFault(json.Unmarshal(body, new(json.RawMessage)))
+	case bytes.TrimLeft(body, " \t\r\n")[0] != '{':
+		return lambda.Invalid("body", "the body must be a JSON object")
+	}
+	return nil
 }
 
 func parseHeaders(raw json.RawMessage) ([]lambda.Pair, error) {

@@ -85,3 +85,29 @@ func FuzzParseInvocation(f *testing.F) {
 		}
 	})
 }
+
+// FuzzMembers holds our walk against encoding/json's.
+func FuzzMembers(f *testing.F) {
+	for _, seed := range []string{"{}", ` { "a" : 1 , "b":[{"c":"]}\""}], "\u0061":null } `, `{"a":{"b":{}},"a":-1.5e3}`, `{"":""}`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var want map[string]json.RawMessage
+		if json.Unmarshal(body, &want) != nil || want == nil || !utf8.Valid(body) {
+			return
+		}
+		got := map[string]json.RawMessage{}
+		for k, v := range api.Members(body) {
+			got[k] = v
+		}
+		require.Equal(t, want, got)
+	})
+}
+
+func BenchmarkParseInvocation(b *testing.B) {
+	body := []byte(`{"timestamp":0,"headers":[],"payload":{"name":"Ada"}}`)
+	b.ReportAllocs()
+	for b.Loop() {
+		_, _, _ = api.ParseInvocation(body)
+	}
+}
