@@ -163,8 +163,8 @@ function decodeLimits(r: Reader): Limits {
   return limits;
 }
 
-export function decodeHostFrame(buffer: Buffer, start: number, end: number): HostFrame {
-  const r = new Reader(buffer, start, end);
+export function decodeHostFrame(message: Buffer): HostFrame {
+  const r = reader(message);
   const frame: HostFrame = { calls: [], cancels: [], drain: false };
   let calls = 0;
   let cancels = 0;
@@ -201,7 +201,7 @@ function decodeCancel(r: Reader): CallId {
   return id;
 }
 
-// Answers. Each is written behind the room that the transport wants.
+// Answers
 
 export function writeDescribeResponse(w: Writer, d: DescribeResponse): void {
   w.string(1, d.name);

@@ -5,7 +5,7 @@
 
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { exit } from './exits.js';
-import { serve } from './grpc/server.js';
+import { serve } from './server.js';
 import { Service } from './service.js';
 import { MAX_FRAME } from './session.js';
 
@@ -13,15 +13,18 @@ const COOKIE = { name: 'SLUICE_RUNTIME', value: 'faas.runtime.v1' };
 const CORE_PROTOCOL = 1;
 const PROTOCOL = 1;
 const MAX_SOCKET_PATH = 107; // bytes, the kernel's limit
+const PARENT_CHECK = 5000; // ms
 
 function fail(message: string): never {
   writeSync(2, `${message}\n`);
-  process.exit(1);
+  return exit(1);
 }
 
 function socketPath(): string {
   const folder = process.env['PLUGIN_UNIX_SOCKET_DIR'];
-  if (folder === undefined || folder === '') fail('PLUGIN_UNIX_SOCKET_DIR is not set: the gateway names the folder of the socket.');
+  if (folder === undefined || folder === '') {
+    fail('PLUGIN_UNIX_SOCKET_DIR is not set: the gateway names the folder of the socket.');
+  }
   const path = `${folder}/js-${String(process.pid)}-${Date.now().toString(36)}`;
   if (Buffer.byteLength(path) > MAX_SOCKET_PATH) {
     fail(`The socket path ${path} is longer than ${String(MAX_SOCKET_PATH)} bytes. Use a shorter folder.`);
@@ -35,15 +38,12 @@ function emptyStdin(): void {
   openSync('/dev/null', 'r');
 }
 
-/** Ends a process that nobody will use: the host is gone, with the session or without. */
-function leaveWithHost(service: Service): () => void {
+/** A gateway that was killed takes its processes along, also where the sandbox cannot see to it. */
+function leaveWithParent(): void {
   const parent = process.ppid;
-  return () => {
-    if (service.inSession) exit(0);
-    setTimeout(() => {
-      if (process.ppid !== parent) exit(0);
-    }, 1000);
-  };
+  setInterval(() => {
+    if (process.ppid !== parent) exit(0);
+  }, PARENT_CHECK);
 }
 
 function main(): void {
@@ -54,13 +54,10 @@ function main(): void {
     fail('The host asks for mutual TLS, which this runtime does not speak: its socket is protected by its folder.');
   }
   emptyStdin();
+  leaveWithParent();
   const path = socketPath();
-  const service = new Service();
-  const server = serve(service.methods(), MAX_FRAME, leaveWithHost(service));
-  server.on('error', (error) => {
-    fail(`The runtime cannot listen on ${path}: ${error.message}`);
-  });
-  server.listen(path, () => {
+  serve(new Service().methods(), MAX_FRAME, path, (error) => {
+    if (error !== null) fail(`The runtime cannot listen on ${path}: ${error.message}`);
     writeSync(1, `${String(CORE_PROTOCOL)}|${String(PROTOCOL)}|unix|${path}|grpc\n`);
   });
 }

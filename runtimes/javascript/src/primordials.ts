@@ -15,6 +15,7 @@ export const setTimer = setTimeout;
 export const setTicker = setInterval;
 export const clearTicker = clearInterval;
 export const soon = setImmediate;
+export const nextTick = process.nextTick.bind(process) as (callback: () => void) => void;
 export const isInteger = Number.isInteger;
 export const min = Math.min;
 export const floor = Math.floor;

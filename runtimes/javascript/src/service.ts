@@ -6,28 +6,22 @@ import { Recorder, replaceConsole } from './console.js';
 import { describeRuntime } from './describe.js';
 import { cleanStack, describe } from './errors.js';
 import { exit, watchExits } from './exits.js';
-import type { Methods, Unary } from './grpc/server.js';
-import { Status, StatusError } from './grpc/status.js';
 import { current } from './invocation.js';
 import { type Artifact, decodeArtifact, type Lambda, load, setEnvironment } from './load.js';
 import { soon } from './primordials.js';
+import { type Methods, Status, StatusError, type Unary } from './server.js';
 import { Session } from './session.js';
 import { Reader, type Writer } from './wire.js';
 
-/** One process's life: blank, then loaded, then in session. */
+/** One process's life: blank, then loaded. */
 export class Service {
   private readonly session = new Session(() => exit(0));
   private readonly recorder = new Recorder(this.session.log);
-  private state: 'blank' | 'loading' | 'failed' | 'loaded' | 'in session' = 'blank';
+  private state: 'blank' | 'loading' | 'failed' | 'loaded' = 'blank';
   private failLoading: ((failure: LoadFailure) => void) | undefined;
 
   constructor() {
     this.session.recorder = this.recorder;
-  }
-
-  /** Whether the host has opened the session. */
-  get inSession(): boolean {
-    return this.state === 'in session';
   }
 
   methods(): Methods {
@@ -47,16 +41,14 @@ export class Service {
       },
       streaming: {
         '/faas.runtime.v1.RuntimeService/Session': (stream) => {
-          const receiver = this.session.start(stream);
-          this.state = 'in session';
-          return receiver;
+          return this.session.start(stream);
         },
       },
     };
   }
 
   private readonly build: Unary = (message, response, reply) => {
-    if (this.state !== 'blank') throw new StatusError(Status.failedPrecondition, 'a process that was loaded does not build');
+    if (this.state !== 'blank') throw new StatusError(Status.FAILED_PRECONDITION, 'a process that was loaded does not build');
     // The parser is read from a file of its own: only builders need it.
     // eslint-disable-next-line @typescript-eslint/no-require-imports
     const { build } = require('./build.cjs') as typeof builder;
@@ -65,7 +57,7 @@ export class Service {
   };
 
   private readonly load: Unary = (message, response, reply) => {
-    if (this.state !== 'blank') throw new StatusError(Status.failedPrecondition, 'a process is loaded once');
+    if (this.state !== 'blank') throw new StatusError(Status.FAILED_PRECONDITION, 'a process is loaded once');
     const request = decodeLoadRequest(message);
     const { source } = artifactOf(request);
     this.state = 'loading';
@@ -95,11 +87,11 @@ export class Service {
     replaceConsole(this.recorder);
     setEnvironment(request.environment);
     process.argv = [process.argv0, 'lambda.js'];
-    watchExits((invocation, reason) => {
+    watchExits((invocation, reason, announced) => {
       if (this.state === 'loading') {
         this.failLoading?.({ message: `The code ended its process while it was read: ${reason}`, stack: '' });
       } else {
-        this.session.announceExit(invocation, reason);
+        this.session.announceExit(invocation, reason, announced);
       }
     });
     process.on('uncaughtException', this.uncaught);
@@ -116,7 +108,7 @@ function artifactOf(request: LoadRequest): Artifact {
   try {
     return decodeArtifact(request.artifact);
   } catch (error) {
-    throw new StatusError(Status.invalidArgument, describe(error));
+    throw new StatusError(Status.INVALID_ARGUMENT, describe(error));
   }
 }
 
@@ -128,7 +120,7 @@ const SERVING = 1;
 
 function check(request: Buffer, response: Writer, reply: () => void): void {
   const service = serviceOf(request);
-  if (service !== '' && service !== 'plugin') throw new StatusError(Status.notFound, `unknown service ${service}`);
+  if (service !== '' && service !== 'plugin') throw new StatusError(Status.NOT_FOUND, `unknown service ${service}`);
   response.uint(1, SERVING);
   reply();
 }

@@ -1,8 +1,8 @@
 // The session: calls come in, results and log records go out.
 //
-// Results wait for the end of the event loop's turn and leave together in one
-// frame. Log records, exits and heartbeats leave at once, with what waits before
-// them: user code that never returns to the event loop must not keep them back.
+// What goes out is written into the frame in the making, in the order in which it
+// happens, and the frame is sent when the event loop's turn ends: so everything that
+// is ready together leaves together.
 
 import { types } from 'node:util';
 import {
@@ -21,8 +21,7 @@ import {
 } from './codec.js';
 import { type Log, type Recorder } from './console.js';
 import { classify, customFailure, describe, type Outcome } from './errors.js';
-import { HEADROOM, type Receiver, type Stream } from './grpc/connection.js';
-import { Status, StatusError } from './grpc/status.js';
+import { exiting } from './exits.js';
 import { type Invocation, runAs } from './invocation.js';
 import type { Lambda } from './load.js';
 import {
@@ -31,12 +30,14 @@ import {
   jsonParse,
   jsonStringify,
   monotonic,
+  nextTick,
   pin,
   setTicker,
   soon,
   string,
   then,
 } from './primordials.js';
+import { type Receiver, Status, StatusError, type Stream } from './server.js';
 import { type CallId, WireError, Writer } from './wire.js';
 
 /** The host's limits on a message and on one result; see plugins/handshake.go. */
@@ -60,7 +61,7 @@ interface Task extends Invocation {
 
 export class Session implements Receiver {
   private readonly open = pin(new Map<CallId, Task>(), 'get', 'set', 'delete', 'has');
-  private readonly out = new Writer(HEADROOM, BUFFER);
+  private readonly out = new Writer(BUFFER);
   private openCalls = 0;
   private stream: Stream | undefined;
   private lambda: Lambda | undefined;
@@ -85,27 +86,32 @@ export class Session implements Receiver {
 
   /** Takes the host's one stream. */
   start(stream: Stream): Receiver {
-    if (this.lambda === undefined) throw new StatusError(Status.failedPrecondition, 'nothing is loaded');
-    if (this.stream !== undefined) throw new StatusError(Status.failedPrecondition, 'a session is open already');
+    if (this.lambda === undefined) throw new StatusError(Status.FAILED_PRECONDITION, 'nothing is loaded');
+    if (this.stream !== undefined) throw new StatusError(Status.FAILED_PRECONDITION, 'a session is open already');
     this.stream = stream;
-    if (!this.out.empty) this.flush();
+    this.flushSoon();
     return this;
   }
 
   // The host's frames
 
-  message(buffer: Buffer, start: number, end: number): void {
-    const frame = this.decode(buffer, start, end);
+  message(message: Buffer): void {
+    const frame = this.decode(message);
+    // Answers that come without waiting for anything leave before the loop goes on.
+    if (!this.flushing) {
+      this.flushing = true;
+      nextTick(this.turnEnded);
+    }
     for (let i = 0; i < frame.calls.length; i++) this.accept(frame.calls[i]!);
     for (let i = 0; i < frame.cancels.length; i++) this.cancel(frame.cancels[i]!);
     if (frame.drain) this.drain();
   }
 
-  private decode(buffer: Buffer, start: number, end: number): HostFrame {
+  private decode(message: Buffer): HostFrame {
     try {
-      return decodeHostFrame(buffer, start, end);
+      return decodeHostFrame(message);
     } catch (error) {
-      if (error instanceof WireError) throw new StatusError(Status.invalidArgument, `a frame is not readable: ${error.message}`);
+      if (error instanceof WireError) throw new StatusError(Status.INVALID_ARGUMENT, `a frame is not readable: ${error.message}`);
       throw error;
     }
   }
@@ -120,7 +126,7 @@ export class Session implements Receiver {
 
   private accept(call: Call): void {
     if (call.id === 0 || this.open.has(call.id)) {
-      throw new StatusError(Status.invalidArgument, `call id ${string(call.id)} is 0 or in use`);
+      throw new StatusError(Status.INVALID_ARGUMENT, `call id ${string(call.id)} is 0 or in use`);
     }
     const task: Task = {
       id: call.id,
@@ -155,7 +161,7 @@ export class Session implements Receiver {
   private endIfDrained(): void {
     if (!this.draining || this.openCalls > 0 || this.stream === undefined) return;
     this.flush();
-    this.stream.close(Status.ok);
+    this.stream.end();
   }
 
   // User code
@@ -190,7 +196,7 @@ export class Session implements Receiver {
   }
 
   private called(task: Task, error: unknown, result: unknown): void {
-    if (!task.open) return; // the first call back wins
+    if (!task.open || exiting()) return; // the first call back wins
     if (error === null || error === undefined) this.succeed(task, result);
     else this.fail(task, classify(error));
   }
@@ -211,7 +217,7 @@ export class Session implements Receiver {
       this.answer(task, customFailure(`The result has ${size}.`));
       return;
     }
-    if (this.out.length + bytes > FULL && !this.out.empty) this.flush();
+    if (this.out.length > 0 && this.out.length + bytes > FULL) this.flush();
     task.answered = true;
     writeResult(this.out, task.id, json, bytes, task.droppedRecords);
     this.flushSoon();
@@ -230,6 +236,7 @@ export class Session implements Receiver {
   }
 
   private threw(task: Task, error: unknown): void {
+    if (exiting()) return; // the end itself, or what came of catching it
     if (task.open) this.fail(task, classify(error));
     else this.late(task, error);
   }
@@ -243,6 +250,7 @@ export class Session implements Receiver {
 
   /** An exception or a rejection that nothing caught: the call's failure, and the process is replaced. */
   uncaught(invocation: Invocation | undefined, error: unknown): void {
+    if (exiting()) return;
     const task = invocation as Task | undefined;
     if (task?.open === true) this.fail(task, classify(error));
     else this.late(task, error);
@@ -258,28 +266,29 @@ export class Session implements Receiver {
 
   // What goes out
 
-  /** Sends a record at once. One of an answered call belongs to no call any more. */
+  /** A record of an answered call belongs to no call any more. */
   readonly log: Log = ({ invocation, level, message, extras, timestamp }) => {
     if (this.overloaded()) {
       if (invocation !== undefined) invocation.droppedRecords++;
       return;
     }
     const callId = invocation === undefined || invocation.answered ? 0 : invocation.id;
+    if (this.out.length > FULL) this.flush();
     writeLogRecord(this.out, { callId, level, message, extras, timestamp });
-    this.flush();
+    this.flushSoon();
   };
 
   private retire(reason: string): void {
     if (this.retired) return;
     this.retired = true;
     writeRetire(this.out, reason);
-    this.flush();
+    this.flushSoon();
   }
 
-  /** Says that user code ends the process, and returns when that is written. */
-  announceExit(invocation: Invocation | undefined, reason: string): void {
+  /** Says that user code ends the process; written hears when that is on its way. */
+  announceExit(invocation: Invocation | undefined, reason: string, written: () => void): void {
     writeExit(this.out, invocation?.id ?? 0, reason);
-    this.flush();
+    this.flush(written);
   }
 
   private overloaded(): boolean {
@@ -299,9 +308,8 @@ export class Session implements Receiver {
     this.endIfDrained();
   };
 
-  private flush(): void {
-    if (this.stream === undefined || this.out.empty) return;
-    this.out.reset(this.stream.send(this.out.buffer, this.out.position));
+  private flush(written?: () => void): void {
+    if (this.stream !== undefined && this.out.length > 0) this.stream.send(this.out.take(), written);
   }
 
   // Heartbeats, while calls are open

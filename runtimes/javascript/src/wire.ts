@@ -168,31 +168,26 @@ export function sizeOfBytes(length: number): number {
 
 /** Writes messages one after the other into a buffer that grows. */
 export class Writer {
-  buffer: Buffer;
-  position: number;
+  private buffer: Buffer;
+  private position = 0;
 
-  /** headroom bytes stay free before the first message. */
-  constructor(
-    readonly headroom: number,
-    private readonly size: number,
-  ) {
+  /** size is how many bytes a message usually has. */
+  constructor(private readonly size: number) {
     this.buffer = allocate(size);
-    this.position = headroom;
-  }
-
-  get empty(): boolean {
-    return this.position === this.headroom;
   }
 
   /** The number of bytes written. */
   get length(): number {
-    return this.position - this.headroom;
+    return this.position;
   }
 
-  /** Starts again, in a new buffer if somebody still reads the old one. */
-  reset(retained: boolean): void {
-    if (retained || this.buffer.length > this.size) this.buffer = allocate(this.size);
-    this.position = this.headroom;
+  /** Returns what has been written, and starts again behind it. */
+  take(): Buffer {
+    const message = subarray(this.buffer, 0, this.position);
+    const rest = this.buffer.length - this.position;
+    this.buffer = rest < this.size >> 2 ? allocate(this.size) : subarray(this.buffer, this.position);
+    this.position = 0;
+    return message;
   }
 
   /** Makes room for that many bytes more. Every write below needs it. */
@@ -261,8 +256,9 @@ export class Writer {
     this.text(field, value, bytes);
   }
 
-  bytes(field: number, value: Uint8Array): void {
-    if (value.length === 0) return;
+  /** An empty field is left out, unless an empty message is meant. */
+  bytes(field: number, value: Uint8Array, always = false): void {
+    if (value.length === 0 && !always) return;
     this.ensure(value.length + 16);
     this.header(field, value.length);
     this.buffer.set(value, this.position);
@@ -270,16 +266,8 @@ export class Writer {
   }
 
   message(field: number, write: (w: Writer) => void): void {
-    const nested = new Writer(0, 256);
+    const nested = new Writer(256);
     write(nested);
-    this.ensure(nested.position + 16);
-    this.header(field, nested.position);
-    copy(nested.buffer, this.buffer, this.position, 0, nested.position);
-    this.position += nested.position;
-  }
-
-  /** What has been written. */
-  finish(): Buffer {
-    return subarray(this.buffer, this.headroom, this.position);
+    this.bytes(field, nested.take(), true);
   }
 }
