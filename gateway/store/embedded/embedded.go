@@ -28,6 +28,7 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3compactor"
 	"go.etcd.io/etcd/server/v3/features"
+	"go.etcd.io/etcd/server/v3/storage/wal"
 )
 
 // Config says where the member lives.
@@ -58,8 +59,11 @@ const (
 	maxRequestBytes  = 3 << 19 // 1.5 MiB, as every etcd cluster has it
 	compactRetention = 5 * time.Minute
 	startTimeout     = 60 * time.Second
-	lockTimeout      = time.Second
 )
+
+// Etcd makes the files of its log in this size at once. Its own 64 MiB would be
+// most of the disk that a laptop's gateway takes.
+func init() { wal.SegmentSizeBytes = 8 << 20 }
 
 // Server is a running member.
 type Server struct {
@@ -78,20 +82,51 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	server, err := open(c)
+	s, err := startLocked(ctx, c)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open etcd in %s: %w", c.Dir, err), lock.Close())
 	}
-	s := &Server{etcd: server, lock: lock}
+	s.lock = lock
+	return s, nil
+}
+
+// startLocked makes the member if there is none. A member that is killed while
+// it is made can never be started: it has a log but is not its own voter. So it
+// is made beside its place, and moved there when it is complete.
+func startLocked(ctx context.Context, c Config) (*Server, error) {
+	data, unborn := filepath.Join(c.Dir, "data"), filepath.Join(c.Dir, "new")
+	if err := os.RemoveAll(unborn); err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(data); errors.Is(err, os.ErrNotExist) {
+		// It is stopped before it is done with its own affairs, of which it warns.
+		s, err := startMember(ctx, unborn, c.Log.Level(zerolog.ErrorLevel))
+		if err != nil {
+			return nil, err
+		}
+		if err := errors.Join(s.Close(), os.Rename(unborn, data), syncFolder(c.Dir)); err != nil {
+			return nil, fmt.Errorf("make the member: %w", err)
+		}
+	}
+	return startMember(ctx, data, c.Log)
+}
+
+// startMember starts the member of a folder and waits until it answers.
+func startMember(ctx context.Context, dir string, log zerolog.Logger) (*Server, error) {
+	server, err := open(dir, log)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{etcd: server}
 	server.Start()
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	select {
 	case <-server.ReadyNotify():
 	case <-server.StopNotify():
-		return nil, errors.Join(fmt.Errorf("etcd in %s stopped while it started", c.Dir), s.Close())
+		return nil, errors.Join(errors.New("it stopped while it started"), s.Close())
 	case <-ctx.Done():
-		return nil, errors.Join(fmt.Errorf("wait for etcd in %s: %w", c.Dir, ctx.Err()), s.Close())
+		return nil, errors.Join(fmt.Errorf("wait for it: %w", ctx.Err()), s.Close())
 	}
 	s.client = v3client.New(server)
 	return s, nil
@@ -118,16 +153,18 @@ func (s *Server) Close() error {
 			}
 		}
 		s.etcd.HardStop()
-		err = errors.Join(err, s.lock.Close())
+		if s.lock != nil {
+			err = errors.Join(err, s.lock.Close())
+		}
 	})
 	return err
 }
 
 // open builds the server in a goroutine of its own: on a damaged folder etcd
-// logs and panics, or meets a page of its file that is not there, and either
-// must become an error.
-func open(c Config) (server *etcdserver.EtcdServer, err error) {
-	cfg, err := serverConfig(c)
+// logs and panics, or the database meets a page of its file that is not there,
+// and either must become an error.
+func open(dir string, log zerolog.Logger) (server *etcdserver.EtcdServer, err error) {
+	cfg, err := serverConfig(dir, log)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +177,7 @@ func open(c Config) (server *etcdserver.EtcdServer, err error) {
 				server, err = nil, fmt.Errorf("the folder is damaged or cannot be used: %v", r)
 			}
 		}()
-		if err = checkDatabase(cfg.BackendPath()); err == nil {
+		if err = check(cfg); err == nil {
 			server, err = etcdserver.NewServer(cfg)
 		}
 	}()
@@ -148,31 +185,17 @@ func open(c Config) (server *etcdserver.EtcdServer, err error) {
 	return server, err
 }
 
-// checkDatabase opens the database for reading first, because etcd waits for
-// ever for the lock of one that another process has open, and locks a damaged
-// one without letting go.
-func checkDatabase(path string) (err error) {
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: lockTimeout, ReadOnly: true})
-	if err != nil {
-		return fmt.Errorf("the database %s cannot be used: %w", filepath.Base(path), err)
-	}
-	return db.Close()
-}
-
-func serverConfig(c Config) (config.ServerConfig, error) {
+func serverConfig(dir string, log zerolog.Logger) (config.ServerConfig, error) {
 	u, err := url.Parse(peerURL)
 	if err != nil {
 		return config.ServerConfig{}, err
 	}
 	peers := types.URLs{*u}
-	log := bridge(c.Log)
+	logger := bridge(log)
 	return config.ServerConfig{
 		Name:                       memberName,
-		DataDir:                    c.Dir,
-		Logger:                     log,
+		DataDir:                    dir,
+		Logger:                     logger,
 		PeerURLs:                   peers,
 		InitialPeerURLsMap:         types.URLsMap{memberName: peers},
 		InitialClusterToken:        memberName,
@@ -203,7 +226,7 @@ func serverConfig(c Config) (config.ServerConfig, error) {
 		DowngradeCheckTime:                time.Hour,
 		MaxLearners:                       1,
 		V2Deprecation:                     config.V2DeprDefault,
-		ServerFeatureGate:                 features.NewDefaultServerFeatureGate(memberName, log),
+		ServerFeatureGate:                 features.NewDefaultServerFeatureGate(memberName, logger),
 		Metrics:                           "basic",
 	}, nil
 }
