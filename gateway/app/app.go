@@ -1,0 +1,287 @@
+// Package app makes a gateway of all the other packages: it opens them in order,
+// serves until it is told to stop, and closes them in reverse. It is the one
+// package that knows all others. main starts it as a program; tests start the
+// same in their own process, on port 0.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"github.com/sluice-faas/sluice/gateway/auth"
+	"github.com/sluice-faas/sluice/gateway/certs"
+	"github.com/sluice-faas/sluice/gateway/config"
+	"github.com/sluice-faas/sluice/gateway/deployment"
+	"github.com/sluice-faas/sluice/gateway/invoke"
+	"github.com/sluice-faas/sluice/gateway/store"
+	"github.com/sluice-faas/sluice/gateway/store/embedded"
+	"github.com/sluice-faas/sluice/plugins/catalog"
+	"github.com/sluice-faas/sluice/plugins/host"
+	"github.com/sluice-faas/sluice/plugins/pool"
+)
+
+// DrainTimeout is how long a stopping gateway lets requests under way finish: a
+// little more than a lambda may run.
+const DrainTimeout = 35 * time.Second
+
+// closeTimeout is what is left, after the drain, for everything else to end.
+const closeTimeout = 10 * time.Second
+
+// Options are what a gateway is made of.
+type Options struct {
+	Config  config.Config
+	Version string
+	// Log takes the JSON log, one object a line.
+	Log io.Writer
+	// People takes what is for a person at a terminal: the progress of the start
+	// and the banner with addresses and credentials.
+	People io.Writer
+}
+
+// App is a gateway at work.
+type App struct {
+	config   config.Config
+	version  string
+	log      zerolog.Logger
+	progress *progress
+	closers  closers
+	failed   chan error // what ends the gateway of itself
+
+	data      *dataDir
+	demo      *demo
+	ca        *certs.Local
+	catalog   *catalog.Catalog
+	runDir    string
+	store     *store.Store
+	views     *store.Views
+	keeper    *auth.Keeper
+	auth      *auth.Service
+	pool      *pool.Pool
+	specs     *invoke.Specs
+	listeners listeners
+	ready     *readiness
+	metrics   *prometheus.Registry
+	warnings  []string // for the banner
+
+	info         Info
+	sampleIsOurs bool // nobody has changed what is live of the sample
+}
+
+// listeners are bound before any state is touched, so that a port in use costs
+// nothing.
+type listeners struct{ https, http, admin net.Listener }
+
+// Open starts everything and returns when all of it answers and dev.json is
+// written. On an error, and when ctx ends first, all that was opened is closed
+// again. The caller must Close what Open returned.
+func Open(ctx context.Context, o Options) (*App, error) {
+	a := &App{
+		config: o.Config, version: o.Version, progress: newProgress(o.People),
+		failed: make(chan error, 8), ready: &readiness{}, metrics: prometheus.NewRegistry(),
+	}
+	a.ready.hold("starting")
+	out := newLogWriter(o.Log)
+	a.log = newLogger(out, o.Config.Level())
+	a.closers.push("the log", out.close)
+	a.registerMetrics(out)
+	if err := a.start(ctx); err != nil {
+		a.log.Error().Err(err).Msg("the gateway did not start")
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+		if cerr := a.closers.closeAll(closing); cerr != nil && ctx.Err() == nil {
+			err = errors.Join(err, cerr)
+		}
+		return nil, err
+	}
+	return a, nil
+}
+
+// start opens each part in turn. What it opened is on the list of closers.
+func (a *App) start(ctx context.Context) error {
+	a.progress.print("Sluice %s starts, with its data in %s\n", a.version, a.config.DataDir)
+	for _, step := range []struct {
+		name string
+		run  func(context.Context) error
+	}{
+		{"data folder", a.openData},
+		{"listeners", a.bind},
+		{"etcd", a.openStore},
+		{"language runtimes", a.openRuntimes},
+		{"signing keys", a.openAuth},
+		{"deployments", a.openDeployments},
+		{"services", a.openServices},
+		{"demo account", a.seed},
+		{"check of every service", a.probe},
+	} {
+		if err := a.progress.step(step.name, func() error { return step.run(ctx) }); err != nil {
+			if ctx.Err() != nil {
+				return fmt.Errorf("stopped while it started (%s)", step.name)
+			}
+			return err
+		}
+	}
+	return a.announce()
+}
+
+// Info is what dev.json holds.
+func (a *App) Info() Info { return a.info }
+
+// Run serves until ctx ends, which is no error, or until a part fails of itself.
+func (a *App) Run(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-a.failed:
+		return err
+	}
+}
+
+// Close stops the gateway: it is not ready any more, takes no new requests, lets
+// those under way finish for DrainTimeout or until ctx ends, and ends every
+// process and goroutine it started.
+func (a *App) Close(ctx context.Context) error {
+	a.ready.hold("stopping")
+	a.log.Info().Msg("the gateway stops")
+	ctx, cancel := context.WithTimeout(ctx, DrainTimeout+closeTimeout)
+	defer cancel()
+	return a.closers.closeAll(ctx)
+}
+
+// background runs f in a goroutine until the gateway closes, at this place of
+// the order.
+func (a *App) background(name string, f func(context.Context)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f(ctx)
+	}()
+	a.closers.push(name, func(ctx context.Context) error {
+		cancel()
+		select {
+		case <-done:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+}
+
+// fail ends the gateway for a reason that came up while it runs.
+func (a *App) fail(err error) {
+	select {
+	case a.failed <- err:
+	default: // others failed before
+	}
+}
+
+func (a *App) openData(context.Context) (err error) {
+	if a.data, err = openDataDir(a.config.DataDir); err != nil {
+		return err
+	}
+	a.closers.push("the data folder", a.data.close)
+	if err := a.data.remove(infoFile); err != nil {
+		return err
+	}
+	if a.demo, err = readDemo(a.data); err != nil {
+		return err
+	}
+	a.ca, err = certs.OpenLocal(a.config.DataDir, nil)
+	return err
+}
+
+func (a *App) bind(ctx context.Context) error {
+	for _, l := range []struct {
+		at         *net.Listener
+		flag, addr string
+	}{
+		{&a.listeners.https, "https-addr", a.config.HTTPSAddr},
+		{&a.listeners.http, "http-addr", a.config.HTTPAddr},
+		{&a.listeners.admin, "admin-addr", a.config.AdminAddr},
+	} {
+		listener, err := listen(ctx, l.flag, l.addr)
+		if err != nil {
+			return err
+		}
+		*l.at = listener
+		a.closers.push(l.flag, func(context.Context) error {
+			if err := listener.Close(); !errors.Is(err, net.ErrClosed) {
+				return err
+			}
+			return nil // its server closed it
+		})
+	}
+	// Health is told from the beginning, so that whoever waits sees why.
+	server := newServer(adminHandler(a.ready, a.metrics, a.config.Pprof), a.log)
+	admin := serve("admin", server, a.listeners.admin, a.failed)
+	a.closers.push("the admin listener", admin.stop)
+	return nil
+}
+
+func (a *App) openStore(ctx context.Context) error {
+	member, err := embedded.Start(ctx, embedded.Config{Dir: a.data.file("etcd"), Log: a.log})
+	if err != nil {
+		return err
+	}
+	a.closers.push("etcd", func(context.Context) error { return member.Close() })
+	a.store = store.New(member.Client(), a.log)
+	a.store.Limits = store.Limits{Lambdas: a.config.MaxLambdas, Deployed: a.config.MaxLambdas}
+	if err := a.store.Open(ctx); err != nil {
+		return err
+	}
+	if err := a.store.ForgetGateways(ctx); err != nil {
+		return err
+	}
+	if a.views, err = a.store.OpenViews(ctx); err != nil {
+		return err
+	}
+	a.closers.push("the views of etcd", func(context.Context) error { a.views.Close(); return nil })
+	a.background("the watch over etcd", func(ctx context.Context) {
+		select {
+		case <-member.Done():
+			a.fail(errors.New("etcd stopped"))
+		case <-ctx.Done():
+		}
+	})
+	a.ready.checks = append(a.ready.checks, check{"etcd", a.store.Check}, diskCheck(a.config.DataDir))
+	return nil
+}
+
+func (a *App) openAuth(ctx context.Context) (err error) {
+	if a.keeper, err = auth.NewKeeper(auth.Config{}, a.store, a.log); err != nil {
+		return err
+	}
+	if err := a.keeper.Check(ctx); err != nil {
+		return err
+	}
+	if a.auth, err = auth.NewService(auth.Config{}, a.store, a.views, a.keeper, a.log); err != nil {
+		return err
+	}
+	a.background("the keeper of the signing keys", a.keeper.Run)
+	return nil
+}
+
+func (a *App) openDeployments(ctx context.Context) error {
+	a.specs = invoke.NewSpecs(a.store, nil, host.Limits{})
+	a.views.OnLive(a.retire)
+	controller, err := deployment.New(deployment.Config{
+		GatewayID: newID(), Store: a.store, Builder: a.pool, Prepare: a.prepare, Discard: a.discard, Log: a.log,
+	})
+	if err != nil {
+		return err
+	}
+	a.background("the deployment controller", controller.Run)
+	select {
+	case <-controller.Ready():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,307 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/sluice-faas/sluice/gateway/auth"
+	"github.com/sluice-faas/sluice/gateway/lambda"
+)
+
+// demoFile keeps the demo account's credentials between starts. Everything else
+// about the account is in etcd.
+const demoFile = "demo.json"
+
+const (
+	demoAccount = "12345678" // public clients call elsewhere unless it is all digits
+	sampleName  = "hello"
+	sampleBy    = "sluice dev"
+
+	grantCredentials = "client_credentials"
+	grantCode        = "authorization_code"
+	grantRefresh     = "refresh_token"
+)
+
+// User is a person of the demo account.
+type User struct {
+	Role     lambda.Role `json:"role"`
+	Username string      `json:"username"`
+	Password string      `json:"password"`
+	UserID   string      `json:"userId"`
+}
+
+// OAuthApp is an OAuth 2.0 client of the demo account.
+type OAuthApp struct {
+	Name         string   `json:"name"`
+	ClientID     string   `json:"clientId"`
+	ClientSecret string   `json:"clientSecret"`
+	GrantTypes   []string `json:"grantTypes"`
+	RedirectURIs []string `json:"redirectUris,omitempty"`
+	Scope        string   `json:"scope"`
+}
+
+// Sample is the lambda that the first start made.
+type Sample struct {
+	UUID string `json:"uuid"`
+	Name string `json:"name"`
+}
+
+// demo is what demo.json holds.
+type demo struct {
+	AccountID string     `json:"accountId"`
+	Users     []User     `json:"users"`
+	Apps      []OAuthApp `json:"apps"`
+	Lambda    Sample     `json:"lambda"`
+	// Seeded says that etcd has the account with these credentials; before that
+	// they are written again, whatever is there.
+	Seeded bool `json:"seeded"`
+	// SampleMade says that the sample lambda was made once. From then on it is
+	// the user's: whoever deletes or changes it does not find it back.
+	SampleMade bool `json:"sampleMade"`
+}
+
+func newDemo() *demo {
+	d := &demo{AccountID: demoAccount, Lambda: Sample{UUID: newID(), Name: sampleName}}
+	for _, u := range []struct {
+		role lambda.Role
+		name string
+	}{
+		{lambda.RoleLPA, "lpa"}, {lambda.RoleAdmin, "admin"}, {lambda.RoleDeveloper, "developer"}, {lambda.RoleInvocation, "invoker"},
+	} {
+		d.Users = append(d.Users, User{Role: u.role, Username: u.name + "@example.com", Password: newPassword(), UserID: newID()})
+	}
+	d.Apps = []OAuthApp{
+		{
+			Name: "demo-caller", ClientID: newID(), ClientSecret: auth.NewClientSecret(),
+			GrantTypes: []string{grantCredentials}, Scope: auth.ScopeInvoke,
+		},
+		{
+			Name: "demo-website", ClientID: newID(), ClientSecret: auth.NewClientSecret(),
+			GrantTypes:   []string{grantCode, grantRefresh},
+			RedirectURIs: []string{"http://localhost:3000/callback", "http://localhost/callback"}, Scope: auth.ScopeInvoke,
+		},
+	}
+	return d
+}
+
+func newID() string { return uuid.NewString() }
+
+// newPassword is short enough to be typed, and long enough (100 random bits).
+func newPassword() string { return auth.NewClientSecret()[:20] }
+
+// readDemo reads demo.json, or gives new credentials where there is none.
+func readDemo(data *dataDir) (*demo, error) {
+	path := data.file(demoFile)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return newDemo(), nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the demo credentials: %w", err)
+	}
+	var d demo
+	if err := json.Unmarshal(text, &d); err != nil {
+		return nil, damagedDemo(path, err)
+	}
+	if err := d.check(); err != nil {
+		return nil, damagedDemo(path, err)
+	}
+	return &d, nil
+}
+
+func damagedDemo(path string, err error) error {
+	return fmt.Errorf("%s is damaged (%w): restore it from a copy, or delete it to get new demo credentials; lambdas are not affected", path, err)
+}
+
+// check finds out whether anything is missing.
+func (d *demo) check() error {
+	if !lambda.ValidAccount(d.AccountID) {
+		return errors.New("accountId is not all digits")
+	}
+	if len(d.Users) == 0 || len(d.Apps) == 0 {
+		return errors.New("it names no users or no apps")
+	}
+	for _, u := range d.Users {
+		if !u.Role.Valid() || u.Username == "" || u.Password == "" || u.UserID == "" {
+			return fmt.Errorf("user %q is incomplete", u.Username)
+		}
+	}
+	for _, a := range d.Apps {
+		if a.Name == "" || a.ClientID == "" || a.ClientSecret == "" || len(a.GrantTypes) == 0 {
+			return fmt.Errorf("app %q is incomplete", a.Name)
+		}
+	}
+	if _, ok := d.app(grantCredentials); !ok {
+		return fmt.Errorf("no app has the grant %s", grantCredentials)
+	}
+	if d.Lambda.UUID == "" || d.Lambda.Name == "" {
+		return errors.New("lambda is incomplete")
+	}
+	return nil
+}
+
+func (d *demo) app(grant string) (OAuthApp, bool) {
+	for _, a := range d.Apps {
+		if slices.Contains(a.GrantTypes, grant) {
+			return a, true
+		}
+	}
+	return OAuthApp{}, false
+}
+
+func (a *App) saveDemo() error {
+	text, err := json.MarshalIndent(a.demo, "", "  ")
+	if err != nil {
+		return err
+	}
+	return a.data.writeFile(demoFile, append(text, '\n'))
+}
+
+// seed makes the demo account, once, and its sample lambda, once, unless that is
+// not wanted. A start that is stopped in between is taken up by the next.
+func (a *App) seed(ctx context.Context) error {
+	if !a.demo.Seeded {
+		if err := a.saveDemo(); err != nil { // first: what etcd knows as hashes only must not be lost
+			return err
+		}
+		if err := a.seedAccount(ctx); err != nil {
+			return fmt.Errorf("make the demo account: %w", err)
+		}
+		a.demo.Seeded = true
+		if err := a.saveDemo(); err != nil {
+			return err
+		}
+	}
+	if !a.config.NoSample && !a.demo.SampleMade {
+		if err := a.seedSample(ctx); err != nil {
+			return fmt.Errorf("make the sample lambda: %w", err)
+		}
+		a.demo.SampleMade = true
+		if err := a.saveDemo(); err != nil {
+			return err
+		}
+	}
+	return a.views.WaitFor(ctx, a.store.Written())
+}
+
+func (a *App) seedAccount(ctx context.Context) error {
+	now := time.Now().UTC()
+	if err := a.store.PutAccount(ctx, &lambda.Account{ID: a.demo.AccountID, Name: "Demo", CreatedAt: now}); err != nil {
+		return err
+	}
+	for i := range a.demo.Users {
+		if err := a.seedUser(ctx, &a.demo.Users[i], now); err != nil {
+			return err
+		}
+	}
+	for _, app := range a.demo.Apps {
+		err := a.store.PutApp(ctx, &lambda.App{
+			ClientID: app.ClientID, Account: a.demo.AccountID, ClientName: app.Name, GrantTypes: app.GrantTypes,
+			RedirectURIs: app.RedirectURIs, Scope: app.Scope, SecretHash: auth.Hash(app.ClientSecret), CreatedAt: now,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// seedUser gives the user the password that demo.json has. One of that name from
+// before, when demo.json was deleted, keeps its id.
+func (a *App) seedUser(ctx context.Context, u *User, now time.Time) error {
+	before, err := a.store.UserByLogin(ctx, a.demo.AccountID, u.Username)
+	switch {
+	case err == nil:
+		u.UserID = before.ID
+	case !lambda.Is(err, lambda.KindNotFound):
+		return err
+	}
+	hash, err := a.auth.HashPassword(ctx, u.Password)
+	if err != nil {
+		return err
+	}
+	return a.store.PutUser(ctx, &lambda.User{
+		ID: u.UserID, Account: a.demo.AccountID, LoginName: u.Username, PasswordHash: hash,
+		Roles: []lambda.Role{u.Role}, CreatedAt: now,
+	})
+}
+
+// seedSample creates and deploys the sample, or goes on where a start before
+// was stopped. A lambda of its name that is there already is taken for it.
+func (a *App) seedSample(ctx context.Context) error {
+	record, err := a.store.RecordByName(ctx, a.demo.AccountID, a.demo.Lambda.Name)
+	switch {
+	case err == nil:
+		a.demo.Lambda.UUID = record.Lambda.ID
+	case !lambda.Is(err, lambda.KindNotFound):
+		return err
+	default:
+		if err := a.createSample(ctx); err != nil {
+			return err
+		}
+	}
+	return a.deploySample(ctx)
+}
+
+func (a *App) createSample(ctx context.Context) error {
+	runtime := a.catalog.Default().Name
+	description, err := a.pool.Describe(ctx, runtime)
+	if err != nil {
+		return err
+	}
+	now := time.Now().UTC()
+	_, err = a.store.CreateLambda(ctx, &lambda.Lambda{
+		Account: a.demo.AccountID, ID: a.demo.Lambda.UUID, Name: a.demo.Lambda.Name, Runtime: runtime, Version: 1,
+		Description: "The sample that comes with Sluice: change it, deploy it, call it.", Code: description.SampleSource,
+		CreatedAt: now, CreatedBy: sampleBy, UpdatedAt: now, UpdatedBy: sampleBy,
+	})
+	return err
+}
+
+// samplePoll is the pace at which a deployment's state is looked at.
+const samplePoll = 10 * time.Millisecond
+
+// deploySample returns when the sample is live. A deployment that is under way
+// already, begun by a start that was killed, is waited for.
+func (a *App) deploySample(ctx context.Context) error {
+	tick := time.NewTicker(samplePoll)
+	defer tick.Stop()
+	for asked := false; ; {
+		r, err := a.store.Record(ctx, a.demo.AccountID, a.demo.Lambda.UUID)
+		if err != nil {
+			return err
+		}
+		underWay := r.Last != nil && !r.Last.State.Final()
+		switch {
+		case r.Live != nil && !underWay:
+			return nil
+		case !underWay && asked:
+			return deploymentError(r.Last)
+		case !underWay:
+			if _, err := a.store.StartDeployment(ctx, a.demo.AccountID, a.demo.Lambda.UUID, lambda.Deploy, sampleBy); err != nil {
+				return err
+			}
+			asked = true
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func deploymentError(d *lambda.Deployment) error {
+	if d == nil || d.Failure == nil {
+		return errors.New("its deployment ended without a cause")
+	}
+	return fmt.Errorf("its deployment ended in %s: %s", d.State, d.Failure.Message)
+}

@@ -1,0 +1,135 @@
+package app
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/sluice-faas/sluice/gateway/config"
+	"github.com/sluice-faas/sluice/gateway/invoke"
+	"github.com/sluice-faas/sluice/gateway/lambda"
+	"github.com/sluice-faas/sluice/plugins/catalog"
+	"github.com/sluice-faas/sluice/plugins/host"
+	"github.com/sluice-faas/sluice/plugins/pool"
+)
+
+// openRuntimes reads which languages there are and begins to start processes
+// ahead, which come up while the start goes on.
+func (a *App) openRuntimes(context.Context) (err error) {
+	if a.catalog, err = catalog.Open(a.config.RuntimesDir); err != nil {
+		return err
+	}
+	if a.runDir, err = openRunDir(a.config.DataDir); err != nil {
+		return err
+	}
+	a.closers.push("the run folder", func(context.Context) error { return closeRunDir(a.runDir) })
+	a.pool = pool.New(pool.Config{Prestart: a.prestart()}, a.launch, a.log)
+	a.closers.push("the runtime processes", a.pool.Close)
+	a.metrics.MustRegister(newPoolCollector(a.pool.Stats))
+	a.ready.checks = append(a.ready.checks, check{"runtimes", a.checkRuntimes})
+	return nil
+}
+
+func (a *App) prestart() map[string]int {
+	counts := map[string]int{}
+	for _, r := range a.catalog.Runtimes() {
+		counts[r.Name] = r.Prestart
+		if a.config.Prestart != config.ManifestPrestart {
+			counts[r.Name] = a.config.Prestart
+		}
+	}
+	return counts
+}
+
+// launch starts one process, for the pool.
+func (a *App) launch(ctx context.Context, name string) (pool.Process, error) {
+	r, ok := a.catalog.Runtime(name)
+	if !ok {
+		return nil, fmt.Errorf("the runtime %q is not installed: there is none in %s", name, a.config.RuntimesDir)
+	}
+	p, err := host.Launch(ctx, host.Options{Runtime: r, RunDir: a.runDir, Log: a.log.With().Str("runtime", name).Logger()})
+	if err != nil {
+		return nil, err // not p: a nil *host.Process is no nil Process
+	}
+	return p, nil
+}
+
+// checkRuntimes asks whether a process of the default runtime has ever come up.
+func (a *App) checkRuntimes(ctx context.Context) error {
+	_, err := a.pool.Describe(ctx, a.catalog.Default().Name)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return errNoRuntime
+	}
+	return err
+}
+
+// names are the installed runtimes, the default first.
+func (a *App) runtimeNames() []string {
+	names := []string{a.catalog.Default().Name}
+	for _, r := range a.catalog.Runtimes() {
+		if r.Name != names[0] {
+			names = append(names, r.Name)
+		}
+	}
+	return names
+}
+
+// prepare gets this gateway ready to run a deployment before it is live.
+func (a *App) prepare(ctx context.Context, d *lambda.Deployment) error {
+	v, err := a.store.Version(ctx, d.Account, d.LambdaID, d.Version)
+	if err != nil {
+		return err
+	}
+	return a.pool.Warm(ctx, a.specs.SpecFor(lambda.Live{
+		Account: d.Account, LambdaID: d.LambdaID, Version: d.Version, DeploymentID: d.ID, Digest: d.Digest, Runtime: v.Runtime,
+	}))
+}
+
+// discard ends what was prepared for a deployment that did not become live.
+func (a *App) discard(d *lambda.Deployment) {
+	a.pool.Retire(invoke.PoolKey(d.Account, d.LambdaID, d.ID))
+}
+
+// retire drains the processes of a deployment that is not live any more.
+func (a *App) retire(old, live *lambda.Live) {
+	if old != nil && (live == nil || live.DeploymentID != old.DeploymentID) {
+		a.pool.Retire(invoke.PoolKey(old.Account, old.LambdaID, old.DeploymentID))
+	}
+}
+
+// openRunDir makes the folder for the sockets of the runtime processes. Its path
+// is short, whatever the data folder's is, because the kernel takes no long ones
+// for sockets, and the same at every start, so that it is found and emptied after
+// a crash.
+func openRunDir(dataDir string) (string, error) {
+	sum := sha256.Sum256([]byte(dataDir))
+	name := fmt.Sprintf("sluice-%d-%s", os.Geteuid(), hex.EncodeToString(sum[:5]))
+	dir := filepath.Join(runBase(name), name)
+	if err := host.PrepareRunDir(dir); err != nil {
+		return "", err
+	}
+	return dir, nil
+}
+
+// runBase is the user's own folder for sockets, if there is one and it is short
+// enough, or the one for temporary files.
+func runBase(name string) string {
+	for _, base := range []string{os.Getenv("XDG_RUNTIME_DIR"), os.TempDir()} {
+		info, err := os.Stat(base)
+		if err == nil && info.IsDir() && filepath.IsAbs(base) && len(filepath.Join(base, name)) <= host.MaxRunDir {
+			return base
+		}
+	}
+	return "/tmp"
+}
+
+func closeRunDir(dir string) error {
+	if err := host.PrepareRunDir(dir); err != nil {
+		return err
+	}
+	return os.Remove(dir)
+}

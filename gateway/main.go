@@ -1,0 +1,135 @@
+// Command sluice is the gateway: `sluice dev` runs all of it on one machine.
+//
+// Exit codes: 0 after a stop that was asked for, 1 when it failed, 2 when it was
+// called wrongly, 130 when a second signal cut a stop short.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sluice-faas/sluice/gateway/app"
+	"github.com/sluice-faas/sluice/gateway/config"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+// The exit codes.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+	exitKilled = 130
+)
+
+// usageError is a fault of the command line or the environment.
+type usageError struct{ error }
+
+func main() {
+	// The reader of our output may go away; the gateway does not go with it.
+	signal.Ignore(syscall.SIGPIPE)
+	err := command().Execute()
+	if err == nil {
+		return
+	}
+	fmt.Fprintf(os.Stderr, "sluice: %s\n", strings.ReplaceAll(err.Error(), "\n", "\n        "))
+	if errors.As(err, new(usageError)) {
+		os.Exit(exitUsage)
+	}
+	os.Exit(exitFailed)
+}
+
+func command() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "sluice",
+		Short:         "Function gateway: lambdas over HTTPS, each in a process of its own",
+		Version:       version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w (`%s --help` lists the flags)", err, c.CommandPath())}
+	})
+	root.AddCommand(dev())
+	return root
+}
+
+func dev() *cobra.Command {
+	defaults := config.Dev()
+	c := &cobra.Command{
+		Use:   "dev",
+		Short: "Run a whole gateway on this machine, with a demo account and a sample lambda",
+		Long: `Run a whole gateway on this machine: embedded etcd, a certificate authority of
+its own, a demo account and a deployed sample lambda. State is kept in the data
+folder, and the next start finds everything as it was.
+
+Progress and the banner go to stderr, the log (JSON, one object a line) to stdout.
+When everything answers, dev.json in the data folder has addresses and credentials.
+Every flag can be set in the environment too, under the name in brackets.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			settings, err := config.Load(c.Flags(), defaults, os.Environ())
+			if err != nil {
+				return usageError{err}
+			}
+			return run(settings)
+		},
+	}
+	config.Flags(c.Flags(), defaults)
+	return c
+}
+
+// run runs a gateway until a signal ends it.
+func run(settings config.Config) error {
+	tuneMemory()
+	asked, now := signals()
+	gateway, err := app.Open(asked, app.Options{Config: settings, Version: version, Log: os.Stdout, People: os.Stderr})
+	if err != nil {
+		if asked.Err() != nil {
+			return nil // stopped while it started, as asked
+		}
+		return err
+	}
+	err = gateway.Run(asked)
+	fmt.Fprintln(os.Stderr, "\nSluice stops: calls under way are finished. A second Ctrl-C stops it at once.")
+	return errors.Join(err, gateway.Close(now))
+}
+
+// signals gives a context that ends at the first signal to stop, and one that
+// ends at the second; should closing not be over soon after that, the process
+// ends, and with it, by the kernel, every runtime process.
+func signals() (asked, now context.Context) {
+	asked, ask := context.WithCancel(context.Background())
+	now, cut := context.WithCancel(context.Background())
+	received := make(chan os.Signal, 2)
+	signal.Notify(received, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-received
+		ask()
+		<-received
+		cut()
+		time.Sleep(2 * time.Second)
+		os.Exit(exitKilled)
+	}()
+	return asked, now
+}
+
+// tuneMemory lets the heap grow further between collections than Go would by
+// itself: the gateway's live heap is small, and a collection for every few
+// megabytes of requests costs more than the memory is worth. GOGC and GOMEMLIMIT
+// still decide where they are set.
+func tuneMemory() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(200)
+	}
+}
