@@ -1,6 +1,7 @@
 package auth_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/sluice-faas/sluice/gateway/auth"
 	"github.com/sluice-faas/sluice/gateway/lambda"
+	"github.com/sluice-faas/sluice/gateway/store"
 )
 
 type loginAnswer struct {
@@ -276,6 +278,28 @@ func TestLogoutEndsSessionAndToken(t *testing.T) {
 	g.refused(answer.Bearer, "log in again") // at once, on this gateway
 	g.accepted(other.Bearer)
 	g.loginFault(logout(), 401, "UNAUTHORIZED", 10)
+}
+
+// waitedFor are views that remember what was waited for.
+type waitedFor struct {
+	*store.Views
+	revision int64
+}
+
+func (w *waitedFor) WaitFor(ctx context.Context, revision int64) error {
+	w.revision = revision
+	return w.Views.WaitFor(ctx, revision)
+}
+
+func TestLogoutWaitsUntilTheTokenIsRefusedHere(t *testing.T) {
+	g := start(t)
+	g.user("dev")
+	views := &waitedFor{Views: g.views}
+	g.build(auth.Config{}, views)
+	answer, _ := g.signIn("dev")
+	before := g.store.Written()
+	require.NoError(t, g.service.Logout(t.Context(), g.account, answer.SessionID, answer.CSRF))
+	require.Greater(t, views.revision, before)
 }
 
 func TestGuessingIsSlowedDown(t *testing.T) {
