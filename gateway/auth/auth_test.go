@@ -154,15 +154,27 @@ type gateway struct {
 
 var accounts atomic.Int64
 
-// start makes a gateway with a fresh account, and no signing key in etcd.
+// firstKey is made once: every test begins at the same time, with the same key.
+var firstKey *lambda.SigningKey
+
+// start makes a gateway with a fresh account and one signing key.
 func start(t testing.TB) *gateway {
 	t.Helper()
 	_, err := etcd(t).Delete(t.Context(), "/sluice/view/keys/", clientv3.WithPrefix())
 	require.NoError(t, err)
 	g := join(t, newClock(), auth.Config{})
+	_, revision, err := g.store.SigningKeys(t.Context())
+	require.NoError(t, err)
+	if firstKey != nil {
+		require.NoError(t, g.store.PutSigningKey(t.Context(), *firstKey, revision))
+	}
 	g.account = fmt.Sprint(10_000_000 + accounts.Add(1))
 	require.NoError(t, g.store.PutAccount(t.Context(), &lambda.Account{ID: g.account, Name: "test"}))
 	require.NoError(t, g.keeper.Check(t.Context()))
+	keys, _, err := g.store.SigningKeys(t.Context())
+	require.NoError(t, err)
+	require.Len(t, keys, 1)
+	firstKey = &keys[0]
 	return g
 }
 
