@@ -195,6 +195,9 @@ func join(t testing.TB, c *clock, cfg auth.Config) *gateway {
 func (g *gateway) build(cfg auth.Config, views auth.Views) {
 	g.t.Helper()
 	cfg.Now = g.clock.Now
+	if cfg.ReadTimeout == 0 {
+		cfg.ReadTimeout = 30 * time.Second // the machine of the tests may be busy
+	}
 	var err error
 	g.keeper, err = auth.NewKeeper(cfg, g.store, zerolog.Nop())
 	require.NoError(g.t, err)

@@ -85,8 +85,8 @@ func TestHashesThatAreNone(t *testing.T) {
 func TestUnknownUsersCostWhatKnownOnesCost(t *testing.T) {
 	g := start(t)
 	g.user("dev")
-	median := func(name string) time.Duration {
-		var took []time.Duration
+	least := func(name string) time.Duration {
+		took := make([]time.Duration, 0, 4)
 		for range 4 { // below the limit of failures
 			began := time.Now()
 			_, err := g.service.Login(t.Context(), g.account, name, "wrong")
@@ -94,9 +94,9 @@ func TestUnknownUsersCostWhatKnownOnesCost(t *testing.T) {
 			took = append(took, time.Since(began))
 		}
 		slices.Sort(took)
-		return took[1]
+		return took[0]
 	}
-	known, unknown := median("dev"), median("ghost")
+	known, unknown := least("dev"), least("ghost")
 	require.Less(t, known/3, unknown, "a hash is made for nobody too")
 	require.Less(t, unknown/3, known)
 }
