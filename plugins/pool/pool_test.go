@@ -12,14 +12,11 @@ import (
 
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/sluice-faas/sluice/plugins/host"
 	"github.com/sluice-faas/sluice/plugins/pool"
 	"github.com/sluice-faas/sluice/sdk/runtime"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var bg = context.Background()
 
