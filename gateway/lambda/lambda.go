@@ -27,6 +27,7 @@ const (
 	MaxEnvironment       = 100
 	MaxEventIDLength     = 60
 	MaxDependencies      = 100
+	MaxDependencyLength  = 214 // of a name, and of a version; npm's limit
 )
 
 // Pair is a name with a value, in the spelling of the wire contract.
@@ -179,7 +180,22 @@ func (l *Lambda) Validate() error {
 	case len(l.Dependencies) > MaxDependencies:
 		return Invalid("implementation.dependencies", "implementation.dependencies has %d entries: the limit is %d", len(l.Dependencies), MaxDependencies)
 	}
+	if err := validateDependencies(l.Dependencies); err != nil {
+		return err
+	}
 	return validateEnvironment(l.Environment)
+}
+
+func validateDependencies(dependencies []Pair) error {
+	const field = "implementation.dependencies"
+	for i, p := range dependencies {
+		for _, s := range []string{p.Key, p.Value} {
+			if n := utf8.RuneCountInString(s); n > MaxDependencyLength {
+				return Invalid(field, "%s[%d] has %d characters: the limit is %d", field, i, n, MaxDependencyLength)
+			}
+		}
+	}
+	return nil
 }
 
 func validateEnvironment(env []Pair) error {

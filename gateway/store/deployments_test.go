@@ -257,6 +257,12 @@ func TestDeployment(t *testing.T) {
 		_, err = s.Artifact(t.Context(), account, "l", "../d")
 		requireKind(t, err, lambda.KindNotFound, lambda.CodeGeneral)
 	})
+	t.Run("a lambda that etcd cannot hold is too large, not unavailable", func(t *testing.T) {
+		l := newLambda(newAccount(), "huge")
+		l.Code = strings.Repeat("x", 2<<20)
+		_, err := open(t).CreateLambda(t.Context(), l)
+		requireKind(t, err, lambda.KindTooLarge, lambda.CodeBadInput)
+	})
 	t.Run("the largest lambda that validates can be saved and deployed", func(t *testing.T) {
 		s, l := open(t), newLambda(newAccount(), "large")
 		l.Code = strings.Repeat("\U0001F600", lambda.MaxCodeLength)
@@ -362,16 +368,6 @@ func TestClaims(t *testing.T) {
 		}
 		_, err = s.RolledOut(t.Context(), fresh)
 		require.NoError(t, err)
-	})
-	t.Run("a claim that is given back is anybody's", func(t *testing.T) {
-		s, l := started(t)
-		a, b := register(t, s), register(t, s)
-		w := claim(t, s, a, l)
-		require.NoError(t, s.Release(t.Context(), w))
-		claim(t, s, b, l)
-		require.NoError(t, s.Release(t.Context(), w), "giving back what is another's does nothing")
-		_, err := s.Claim(t.Context(), a, w)
-		require.True(t, store.Lost(err))
 	})
 	t.Run("a step that the state table does not have is refused and changes nothing", func(t *testing.T) {
 		s, l := started(t)

@@ -51,7 +51,7 @@ func (s *Store) PutUser(ctx context.Context, u *lambda.User) error {
 		}
 		taken := first(seen, 1)
 		if taken != nil && string(taken.Value) != u.ID {
-			return conflict(lambda.CodeLambdaConflict, "loginName", "login name %s is taken by another user of the account", u.LoginName)
+			return conflict(lambda.CodeGeneral, "loginName", "login name %s is taken by another user of the account", u.LoginName)
 		}
 		then := []clientv3.Op{clientv3.OpPut(k, value), clientv3.OpPut(login, u.ID)}
 		old, err := decodeNew[lambda.User](first(seen, 0))

@@ -49,7 +49,7 @@ func TestIdentity(t *testing.T) {
 		require.Equal(t, u, byLogin)
 
 		twin := &lambda.User{ID: uuid.NewString(), Account: account, LoginName: u.LoginName}
-		requireKind(t, s.PutUser(t.Context(), twin), lambda.KindConflict, lambda.CodeLambdaConflict)
+		requireKind(t, s.PutUser(t.Context(), twin), lambda.KindConflict, lambda.CodeGeneral)
 		twin.Account = newAccount()
 		require.NoError(t, s.PutUser(t.Context(), twin), "another account has its own names")
 
@@ -206,15 +206,15 @@ func TestSessions(t *testing.T) {
 
 func TestSigningKeys(t *testing.T) {
 	s := open(t)
-	clear := func() {
+	removeAll := func() {
 		keys, _, err := s.SigningKeys(context.Background())
 		require.NoError(t, err)
 		for _, k := range keys {
 			require.NoError(t, s.DeleteSigningKey(context.Background(), k.ID))
 		}
 	}
-	clear()
-	t.Cleanup(clear)
+	removeAll()
+	t.Cleanup(removeAll)
 	keys, revision, err := s.SigningKeys(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, keys)

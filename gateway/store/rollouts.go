@@ -234,16 +234,6 @@ func (s *Store) Claim(ctx context.Context, p *Presence, w Work) (Work, error) {
 	return Work{Deployment: *d, Claimant: p.ID, Order: held.CreateRevision, Revision: held.ModRevision, claim: mine.CreateRevision}, nil
 }
 
-// Release gives claimed work back, so that any gateway may claim it.
-func (s *Store) Release(ctx context.Context, w Work) error {
-	k, err := keysOf(w.Deployment.Account, w.Deployment.LambdaID)
-	if err != nil {
-		return err
-	}
-	_, err = s.commit(ctx, []clientv3.Cmp{ours(k, w)}, []clientv3.Op{clientv3.OpDelete(k.claim)}, nil)
-	return err
-}
-
 // ours tells whether the claim is the one that w was returned with.
 func ours(k lambdaKeys, w Work) clientv3.Cmp {
 	return clientv3.Compare(clientv3.CreateRevision(k.claim), "=", w.claim)

@@ -182,6 +182,9 @@ func (s *Store) wrap(ctx context.Context, err error) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return context.Cause(ctx)
 	}
+	if errors.Is(err, rpctypes.ErrRequestTooLarge) {
+		return &lambda.Error{Kind: lambda.KindTooLarge, Code: lambda.CodeBadInput, Message: "this is larger than the state store takes", Err: err}
+	}
 	message := "the state store does not answer: try again"
 	if errors.Is(err, rpctypes.ErrNoSpace) {
 		message = "the state store is full and takes no writes until it has been compacted"

@@ -24,7 +24,7 @@ type Views struct {
 
 	mu     sync.RWMutex
 	held   held
-	onLive []func(old, new *lambda.Live)
+	onLive []func(old, now *lambda.Live)
 }
 
 // ids names a thing of an account.
@@ -130,16 +130,16 @@ func (v *Views) SigningKeys() []lambda.SigningKey {
 }
 
 // OnLive has f called after every change of what is live, in the order of the
-// changes: old is nil when nothing was live, new when nothing is. Lookups
-// already tell the new. f must return soon: all changes wait for it.
-func (v *Views) OnLive(f func(old, new *lambda.Live)) {
+// changes: old is nil when nothing was live, now when nothing is. Lookups
+// already tell it. f must return soon: all changes wait for it.
+func (v *Views) OnLive(f func(old, now *lambda.Live)) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.onLive = append(v.onLive, f)
 }
 
 // liveChange is what OnLive tells.
-type liveChange struct{ old, new *lambda.Live }
+type liveChange struct{ old, now *lambda.Live }
 
 func (v *Views) tell(changes []liveChange) {
 	v.mu.RLock()
@@ -147,7 +147,7 @@ func (v *Views) tell(changes []liveChange) {
 	v.mu.RUnlock()
 	for _, c := range changes {
 		for _, f := range listeners {
-			f(c.old, c.new)
+			f(c.old, c.now)
 		}
 	}
 }
@@ -165,14 +165,14 @@ func (v *Views) reset(kvs []*mvccpb.KeyValue) {
 	v.tell(difference(old.live, h.live))
 }
 
-func difference(old, new map[ids]*lambda.Live) []liveChange {
+func difference(old, now map[ids]*lambda.Live) []liveChange {
 	var changes []liveChange
 	for id, l := range old {
-		if new[id] == nil {
+		if now[id] == nil {
 			changes = append(changes, liveChange{l, nil})
 		}
 	}
-	for id, l := range new {
+	for id, l := range now {
 		if was := old[id]; was == nil || *was != *l {
 			changes = append(changes, liveChange{was, l})
 		}
@@ -234,17 +234,17 @@ func (h *held) set(log zerolog.Logger, k string, kv *mvccpb.KeyValue) liveChange
 }
 
 func (h *held) setLive(log zerolog.Logger, k string, kv *mvccpb.KeyValue) liveChange {
-	old, new := put2(log, h.live, liveRoot, k, kv)
+	old, now := put2(log, h.live, liveRoot, k, kv)
 	if old != nil && old.EventID != "" {
 		e := ids{old.Account, old.EventID}
 		if h.events[e]--; h.events[e] <= 0 {
 			delete(h.events, e)
 		}
 	}
-	if new != nil && new.EventID != "" {
-		h.events[ids{new.Account, new.EventID}]++
+	if now != nil && now.EventID != "" {
+		h.events[ids{now.Account, now.EventID}]++
 	}
-	return liveChange{old, new}
+	return liveChange{old, now}
 }
 
 // put1 and put2 set the value of a key that has one or two segments, and tell
@@ -255,7 +255,7 @@ func put1[T any](log zerolog.Logger, m map[string]*T, folder, k string, kv *mvcc
 	}
 }
 
-func put2[T any](log zerolog.Logger, m map[ids]*T, folder, k string, kv *mvccpb.KeyValue) (old, new *T) {
+func put2[T any](log zerolog.Logger, m map[ids]*T, folder, k string, kv *mvccpb.KeyValue) (old, now *T) {
 	p, ok := parts(k, folder, 2)
 	if !ok {
 		return nil, nil
@@ -263,17 +263,17 @@ func put2[T any](log zerolog.Logger, m map[ids]*T, folder, k string, kv *mvccpb.
 	return put(log, m, ids{p[0], p[1]}, kv)
 }
 
-func put[K comparable, T any](log zerolog.Logger, m map[K]*T, k K, kv *mvccpb.KeyValue) (old, new *T) {
+func put[K comparable, T any](log zerolog.Logger, m map[K]*T, k K, kv *mvccpb.KeyValue) (old, now *T) {
 	old = m[k]
-	new, err := decodeNew[T](kv)
+	now, err := decodeNew[T](kv)
 	if err != nil {
 		log.Error().Err(err).Msg("a value in etcd cannot be read and counts as absent")
-		new = nil
+		now = nil
 	}
-	if new == nil {
+	if now == nil {
 		delete(m, k)
 		return old, nil
 	}
-	m[k] = new
-	return old, new
+	m[k] = now
+	return old, now
 }

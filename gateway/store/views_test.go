@@ -142,14 +142,14 @@ func TestViews(t *testing.T) {
 		v := view(t, s)
 		l := newLive(newAccount(), "event")
 		var heard []string
-		v.OnLive(func(old, new *lambda.Live) {
-			if one := firstOf(old, new); one.LambdaID != l.LambdaID {
+		v.OnLive(func(old, now *lambda.Live) {
+			if one := firstOf(old, now); one.LambdaID != l.LambdaID {
 				return
 			}
-			now, ok := v.Live(l.Account, l.LambdaID)
-			require.Equal(t, new != nil, ok)
-			require.Equal(t, new, now)
-			heard = append(heard, fmt.Sprint(versionOf(old), ">", versionOf(new)))
+			seen, ok := v.Live(l.Account, l.LambdaID)
+			require.Equal(t, now != nil, ok)
+			require.Equal(t, now, seen)
+			heard = append(heard, fmt.Sprint(versionOf(old), ">", versionOf(now)))
 		})
 		for i := range 5 {
 			l.Version = i + 1
@@ -209,10 +209,10 @@ func TestViewsResync(t *testing.T) {
 		require.NoError(t, v.WaitFor(t.Context(), putLive(t, gone)))
 		var mu sync.Mutex
 		heard := map[string]string{}
-		v.OnLive(func(old, new *lambda.Live) {
+		v.OnLive(func(old, now *lambda.Live) {
 			mu.Lock()
 			defer mu.Unlock()
-			heard[firstOf(old, new).LambdaID] += fmt.Sprint(versionOf(old), ">", versionOf(new))
+			heard[firstOf(old, now).LambdaID] += fmt.Sprint(versionOf(old), ">", versionOf(now))
 		})
 
 		resume := b.cut()
