@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -239,10 +240,10 @@ func (p *Process) startError(ctx context.Context, err error) error {
 		ended := p.box.Status()
 		switch {
 		case context.Cause(ctx) != nil: // that is the reason, and err says it
+		case errors.Is(bad, sandbox.ErrNoHandshake) && ended != "":
+			err = fmt.Errorf("it ended (%s) before its handshake line", ended)
 		case bad != nil:
 			err = bad
-		case ended != "" && ended != "signal: killed":
-			err = fmt.Errorf("it ended with %s: %w", ended, err)
 		}
 	}
 	if said := p.output.tail(); said != "" {

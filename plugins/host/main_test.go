@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	goruntime "runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -184,7 +185,7 @@ func obey(ctx context.Context, fn runtime.Function, call runtime.Call) (runtime.
 		answer = pid
 	case "escape": // leave a child that keeps the outputs open in a session of its own
 		cmd := exec.Command("/bin/sleep", "5")
-		cmd.Stdout, cmd.Stderr = os.NewFile(1, "stdout"), os.NewFile(2, "stderr")
+		cmd.Stdout, cmd.Stderr = rawFiles[1], rawFiles[2]
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 		if err := cmd.Start(); err != nil {
 			return runtime.Result{}, err
@@ -203,9 +204,12 @@ func obey(ctx context.Context, fn runtime.Function, call runtime.Call) (runtime.
 
 var keep []byte
 
+// rawFiles are kept, because a collected file closes its descriptor.
+var rawFiles = map[int]*os.File{1: os.NewFile(1, "stdout"), 2: os.NewFile(2, "stderr")}
+
 // writeRaw writes o.Text to the descriptor itself, o.N times.
 func writeRaw(fd int, o order) int {
-	f := os.NewFile(uintptr(fd), "raw")
+	f := rawFiles[fd]
 	n := 0
 	for range o.N {
 		w, err := f.WriteString(o.Text)
@@ -324,3 +328,5 @@ func start(t testing.TB, p *host.Process, ctx context.Context, o order) <-chan e
 }
 
 func gone(pid int) bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }
+
+func lockThread() { goruntime.LockOSThread() }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"regexp"
 	"sync/atomic"
+	"time"
 )
 
 // maxHandshake bounds the handshake line; a socket path is at most 107 bytes.
@@ -16,6 +17,10 @@ const maxHandshake = 1024
 // A handshake line is core protocol, our protocol, network, address, "grpc", and
 // perhaps further fields that go-plugin's own servers add.
 var handshakeLine = regexp.MustCompile(`^[0-9]+\|[0-9]+\|[a-z]+\|[^|]+\|grpc(\||$)`)
+
+// ErrNoHandshake is HandshakeError's when the runtime closed its stdout, most
+// often by ending, before it printed a line.
+var ErrNoHandshake = errors.New("the runtime ended its stdout without a handshake line")
 
 // handshake lets one line of a runtime's stdout through to go-plugin.
 type handshake struct {
@@ -38,11 +43,19 @@ func (h handshake) fault() error {
 
 // read passes the handshake line on and then reads stdout to its end, whatever
 // comes, so that the process never waits for a reader.
-func (h handshake) read(stdout *os.File) {
+func (h handshake) read(stdout *os.File, exited <-chan struct{}) {
 	defer stdout.Close() //nolint:errcheck // only read from
 	line, err := firstLine(stdout)
 	if err != nil {
 		h.err.Store(&err)
+		if errors.Is(err, ErrNoHandshake) {
+			// go-plugin kills the process as soon as it hears of it, and then nobody
+			// would know that it had failed by itself.
+			select {
+			case <-exited:
+			case <-time.After(lastWords):
+			}
+		}
 		_ = h.pass.Close()
 	} else {
 		// go-plugin has what it wants of the line, or gave the start up.
@@ -67,7 +80,7 @@ func firstLine(r io.Reader) ([]byte, error) {
 		case found, len(buf) == cap(buf), len(buf) > 0 && (err != nil || !isDigit(buf[0])):
 			return nil, fmt.Errorf("the runtime printed %q on stdout where its handshake line must be", shorten(line))
 		case err != nil:
-			return nil, errors.New("the runtime ended its stdout without a handshake line")
+			return nil, ErrNoHandshake
 		}
 	}
 }

@@ -82,7 +82,7 @@ func (p *Process) Start(ctx context.Context) error {
 		return fmt.Errorf("start %s: %w", p.command.Path, err)
 	}
 	go p.reap()
-	go p.handshake.read(p.stdout)
+	go p.handshake.read(p.stdout, p.exited)
 	if err := limit(p.pid, p.command.MemoryMiB); err != nil {
 		p.killLocked()
 		closeAll(p.stderr) // go-plugin will not read them

@@ -1282,7 +1282,9 @@ func (x *Failure) GetStack() string {
 
 type LogRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The call that logged; 0 for what is logged outside any call.
+	// The call that logged; 0 for what is logged outside any call. A record of a
+	// call that has its result already is kept with those of 0. The host drops
+	// such records over a rate, and ends a process that sends thousands a second.
 	CallId  uint64 `protobuf:"varint,1,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
 	Level   Level  `protobuf:"varint,2,opt,name=level,proto3,enum=faas.runtime.v1.Level" json:"level,omitempty"`
 	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`

@@ -53,7 +53,8 @@ type RuntimeServiceClient interface {
 	Load(ctx context.Context, in *LoadRequest, opts ...grpc.CallOption) (*LoadResponse, error)
 	// Session carries every invocation of the process's life. The host opens
 	// exactly one. Frames hold repeated entries, so either side may batch what is
-	// ready; order inside a frame and between frames is the order of events.
+	// ready. Frames are in the order of events; within a frame each list is, and
+	// calls come before cancels, log records before results.
 	// buf:lint:ignore RPC_REQUEST_STANDARD_NAME
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
 	Session(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[HostFrame, RuntimeFrame], error)
@@ -127,7 +128,8 @@ type RuntimeServiceServer interface {
 	Load(context.Context, *LoadRequest) (*LoadResponse, error)
 	// Session carries every invocation of the process's life. The host opens
 	// exactly one. Frames hold repeated entries, so either side may batch what is
-	// ready; order inside a frame and between frames is the order of events.
+	// ready. Frames are in the order of events; within a frame each list is, and
+	// calls come before cancels, log records before results.
 	// buf:lint:ignore RPC_REQUEST_STANDARD_NAME
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
 	Session(grpc.BidiStreamingServer[HostFrame, RuntimeFrame]) error
