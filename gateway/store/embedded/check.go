@@ -53,7 +53,7 @@ func checkLog(dir string) (last uint64, err error) {
 	}
 	readers := make([]fileutil.FileReader, len(names))
 	for i, name := range names {
-		f, err := os.Open(name) //nolint:gosec // the folder is the operator's
+		f, err := os.Open(name)
 		if err != nil {
 			return 0, err
 		}
@@ -146,7 +146,7 @@ const (
 // checkLength tells whether the file is as long as it says. bbolt maps a file
 // that was cut short and dies when it touches what is missing.
 func checkLength(path string) error {
-	f, err := os.Open(path) //nolint:gosec // the folder is the operator's
+	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}

@@ -192,6 +192,7 @@ func TestDamage(t *testing.T) {
 	cut := func(size int64) func(*testing.T, string) {
 		return func(t *testing.T, path string) { require.NoError(t, os.Truncate(path, size)) }
 	}
+	whole := filled(t)
 	garbage := bytes.Repeat([]byte{0xa5}, 64<<10)
 	for name, c := range map[string]struct {
 		file   func(*testing.T, string) string
@@ -211,7 +212,8 @@ func TestDamage(t *testing.T) {
 		}},
 	} {
 		t.Run(name+" is an error that names the folder, and nothing is changed", func(t *testing.T) {
-			dir := filled(t)
+			dir := t.TempDir()
+			require.NoError(t, os.CopyFS(dir, os.DirFS(whole)))
 			c.damage(t, c.file(t, dir))
 			before := contents(t, dir)
 			_, err := embedded.Start(t.Context(), embedded.Config{Dir: dir, Log: zerolog.Nop()})
@@ -238,7 +240,7 @@ func TestKillDuringFirstStart(t *testing.T) {
 func TestKill(t *testing.T) {
 	dir := t.TempDir()
 	acknowledged := -1
-	for range 3 {
+	for range 2 {
 		acknowledged = max(acknowledged, writeAndKill(t, dir))
 		s := start(t, dir)
 		for i := range acknowledged + 1 {

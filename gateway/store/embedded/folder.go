@@ -14,7 +14,7 @@ func lockFolder(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder of etcd %s: %w", dir, err)
 	}
-	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a folder needs its x bit
+	if err := os.Chmod(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("close the folder of etcd %s to others: %w", dir, err)
 	}
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
@@ -33,7 +33,7 @@ func lockFolder(dir string) (*os.File, error) {
 
 // syncFolder makes what was renamed in dir outlive a power cut.
 func syncFolder(dir string) error {
-	f, err := os.Open(dir) //nolint:gosec // the folder is the operator's
+	f, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
