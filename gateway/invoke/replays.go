@@ -122,6 +122,24 @@ func (r *Replays) Do(ctx context.Context, key CallKey, run func(context.Context)
 	return r.lead(ctx, s, entry, run)
 }
 
+// ReplayStats is a snapshot of Replays.
+type ReplayStats struct {
+	Entries int   // calls under way and answers kept
+	Bytes   int64 // of answers kept
+}
+
+// Stats counts what there is now.
+func (r *Replays) Stats() ReplayStats {
+	st := ReplayStats{Bytes: r.bytes.Load()}
+	for i := range r.shards {
+		s := &r.shards[i]
+		s.mu.Lock()
+		st.Entries += len(s.entries)
+		s.mu.Unlock()
+	}
+	return st
+}
+
 // join finds the call or enters it.
 func (r *Replays) join(s *shard, key CallKey) (entry *replay, leader bool, err error) {
 	s.mu.Lock()
@@ -151,13 +169,13 @@ func (r *Replays) lead(ctx context.Context, s *shard, entry *replay, run func(co
 
 func (r *Replays) settle(s *shard, entry *replay) {
 	close(entry.done)
+	entry.size = sizeOf(entry)
 	s.mu.Lock()
-	if !Ran(entry.err) {
+	if !Ran(entry.err) || entry.size > r.shrunk() {
 		delete(s.entries, entry.key)
 		s.mu.Unlock()
 		return
 	}
-	entry.size = sizeOf(entry)
 	entry.expires = r.now().Add(r.keep)
 	entry.place = s.kept.PushBack(entry)
 	s.mu.Unlock()
@@ -217,7 +235,7 @@ func (r *Replays) shrink() {
 		r.expire(other)
 		other.mu.Unlock()
 	}
-	for r.bytes.Load() > r.maxBytes-r.maxBytes/16 {
+	for r.bytes.Load() > r.shrunk() {
 		oldest := r.oldestShard()
 		if oldest == nil {
 			return
@@ -227,6 +245,9 @@ func (r *Replays) shrink() {
 		oldest.mu.Unlock()
 	}
 }
+
+// shrunk is how many bytes may be left after a shrink.
+func (r *Replays) shrunk() int64 { return r.maxBytes - r.maxBytes/16 }
 
 // oldestShard finds the shard with the oldest answer of all.
 func (r *Replays) oldestShard() *shard {
