@@ -124,12 +124,20 @@ func signals() (asked, now context.Context) {
 	return asked, now
 }
 
-// tuneMemory lets the heap grow further between collections than Go would by
-// itself: the gateway's live heap is small, and a collection for every few
-// megabytes of requests costs more than the memory is worth. GOGC and GOMEMLIMIT
-// still decide where they are set.
+// The gateway's live heap is a few megabytes, so Go's own rule would collect
+// after every few megabytes of requests. It may grow to heapGrowth percent more,
+// as long as all memory is below softMemory.
+const (
+	heapGrowth = 400
+	softMemory = 512 << 20
+)
+
+// tuneMemory sets these, unless GOGC and GOMEMLIMIT in the environment decide.
 func tuneMemory() {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(200)
+		debug.SetGCPercent(heapGrowth)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(softMemory)
 	}
 }

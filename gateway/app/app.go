@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -127,6 +128,7 @@ func (a *App) start(ctx context.Context) error {
 			return err
 		}
 	}
+	debug.FreeOSMemory() // hashing the first passwords alone leaves 80 MB behind
 	return a.announce()
 }
 

@@ -156,12 +156,12 @@ type httpComplaint struct{ log zerolog.Logger }
 
 func (c httpComplaint) Write(text []byte) (int, error) {
 	line := strings.TrimSpace(string(text))
-	event := c.log.Warn()
+	level := zerolog.WarnLevel
 	for _, caller := range []string{"TLS handshake error", "http2: ", "URL query contains semicolon", "broken pipe", "connection reset"} {
 		if strings.Contains(line, caller) {
-			event = c.log.Debug()
+			level = zerolog.DebugLevel
 		}
 	}
-	event.Str("error", line).Msg("HTTP server")
+	c.log.WithLevel(level).Str("error", line).Msg("HTTP server")
 	return len(text), nil
 }
