@@ -71,6 +71,10 @@ const (
 	// its end no longer counts as a failed start.
 	youngAge = 10 * time.Second
 
+	// refillPause is how long the replacement of a blank process waits after it
+	// was taken: starting one takes the processor from the call that took it.
+	refillPause = 50 * time.Millisecond
+
 	// maxAttempts is how many processes one call tries when they refuse it.
 	maxAttempts = 8
 

@@ -31,6 +31,7 @@ type stock struct {
 
 	failures int       // launches that failed, blanks that died, in a row
 	retryAt  time.Time // no replacement before
+	pausing  bool      // nor while a timer runs that ends the pause
 
 	described   bool
 	description host.Description
@@ -70,6 +71,7 @@ func (s *stock) order() *order {
 		return o
 	}
 	if m := s.takeBlank(); m != nil {
+		s.pause()
 		o.ready <- delivery{m: m}
 	} else {
 		o.place = s.orders.PushBack(o)
@@ -146,12 +148,26 @@ func (s *stock) settle(d delivery) {
 // launchWanted starts as many launches as orders and target ask for, orders first.
 func (s *stock) launchWanted() {
 	for !s.closed && s.launching < s.pool.cfg.StartConcurrency && s.launching < s.orders.Len()+s.target-len(s.blanks) {
-		if s.launching >= s.orders.Len() && (s.full || time.Now().Before(s.retryAt)) {
+		if s.launching >= s.orders.Len() && (s.full || s.pausing || time.Now().Before(s.retryAt)) {
 			return // it would only be a replacement, and those can wait
 		}
 		s.launching++
 		s.pool.spawn(s.launchOne)
 	}
+}
+
+// pause puts replacements off for a moment.
+func (s *stock) pause() {
+	if s.pausing {
+		return
+	}
+	s.pausing = true
+	time.AfterFunc(refillPause, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.pausing = false
+		s.launchWanted()
+	})
 }
 
 func (s *stock) launchOne() {
