@@ -176,6 +176,9 @@ type result struct {
 
 func parseResult(b []byte) (r result, err error) {
 	err = eachField(b, func(field protowire.Number, typ protowire.Type, value []byte, number uint64) (err error) {
+		if (field == 2 || field == 3) && (r.payload != nil || r.failure != nil) {
+			return violationf("a result has two outcomes")
+		}
 		switch field {
 		case 1:
 			r.id, err = number, want("result.call_id", typ, protowire.VarintType)
@@ -183,10 +186,9 @@ func parseResult(b []byte) (r result, err error) {
 			if value == nil {
 				value = []byte{}
 			}
-			r.payload, r.failure, err = value, nil, want("result.payload", typ, protowire.BytesType)
+			r.payload, err = value, want("result.payload", typ, protowire.BytesType)
 		case 3:
 			if err = want("result.failure", typ, protowire.BytesType); err == nil {
-				r.payload = nil
 				r.failure, err = parseFailure(value)
 			}
 		case 4:

@@ -27,6 +27,9 @@ type hostile struct {
 	runtimev1.UnimplementedRuntimeServiceServer
 }
 
+// firstCalls counts the calls of the first frame.
+var firstCalls int
+
 type hostStream = grpc.BidiStreamingServer[runtimev1.HostFrame, runtimev1.RuntimeFrame]
 
 func (hostile) Describe(context.Context, *runtimev1.DescribeRequest) (*runtimev1.DescribeResponse, error) {
@@ -42,6 +45,7 @@ func (hostile) Session(s hostStream) error {
 	if err != nil {
 		return err
 	}
+	firstCalls = len(frame.GetCalls())
 	f, ok := attacks[os.Args[3]]
 	if !ok {
 		f = behaviours[os.Args[3]]
@@ -212,16 +216,16 @@ var behaviours = map[string]attack{
 		time.Sleep(100 * time.Millisecond)
 		return once(func(uint64) *runtimev1.RuntimeFrame { return answer(id, "1") })(s, id)
 	},
-	"answers and dies": func(s hostStream, id uint64) error {
-		for calls := 1; calls < 500; {
+	"answers and dies": func(s hostStream, _ uint64) error {
+		for calls := firstCalls; calls < 500; {
 			frame, err := s.Recv()
 			if err != nil {
 				return err
 			}
 			calls += len(frame.GetCalls())
 		}
-		for i := range uint64(500) {
-			if err := s.Send(answer(id+i, "1")); err != nil {
+		for i := range uint64(500) { // ids count from 1
+			if err := s.Send(answer(1+i, "1")); err != nil {
 				return err
 			}
 		}

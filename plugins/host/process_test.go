@@ -617,7 +617,7 @@ func TestAProcessOverItsMemoryIsKilled(t *testing.T) {
 	private, err := p.PrivateBytes()
 	require.NoError(t, err)
 	require.Positive(t, private)
-	_, err = tell(t, p, order{Do: "allocate", N: 200})
+	_, err = tell(t, p, order{Do: "allocate", N: 150})
 	var exit *host.ExitError
 	require.ErrorAs(t, err, &exit)
 	require.Equal(t, host.ExitError{Reason: "out of memory", Own: true}, *exit)

@@ -108,18 +108,24 @@ func openSession(p *Process, conn grpc.ClientConnInterface, limits Limits) (*ses
 		cancel()
 		return nil, err
 	}
-	s := &session{
-		proc: p, stream: stream, cancel: cancel, limits: limits,
-		ended: make(chan struct{}),
-		idle:  rate.NewLimiter(idleEntriesPerSecond, idleEntriesBurst),
-		wake:  make(chan struct{}, 1),
-		calls: make(map[uint64]*call),
-		frame: frames.Get(0), drained: make(chan struct{}),
-	}
-	s.heard.Store(time.Now().UnixNano())
+	s := newSession(p, stream, cancel, limits)
 	go s.receive()
 	go s.write()
 	return s, nil
+}
+
+func newSession(p *Process, stream grpc.ClientStream, cancel context.CancelFunc, limits Limits) *session {
+	s := &session{
+		proc: p, stream: stream, cancel: cancel, limits: limits,
+		ended:   make(chan struct{}),
+		drained: make(chan struct{}),
+		idle:    rate.NewLimiter(idleEntriesPerSecond, idleEntriesBurst),
+		wake:    make(chan struct{}, 1),
+		calls:   make(map[uint64]*call),
+		frame:   frames.Get(0),
+	}
+	s.heard.Store(time.Now().UnixNano())
+	return s
 }
 
 // handle is Process.Handle for a loaded process.

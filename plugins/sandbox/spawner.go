@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"math"
 	"os"
 	"runtime"
 	"sync"
@@ -30,6 +31,9 @@ func onSpawner(f func()) {
 
 func spawn() {
 	runtime.LockOSThread()
+	// What the gateway opens is closed in its children, but it may itself have been
+	// started with descriptors open. Kernels before 5.11 refuse; then they stay.
+	_ = unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 	for job := range spawner.jobs {
 		job()
 	}
