@@ -46,9 +46,6 @@ const (
 	// lookupTimeout and maxLookups bound the reads of Records.
 	lookupTimeout = 2 * time.Second
 	maxLookups    = 32
-	// maxRoutes is how often a call looks for the live version when it meets
-	// redeployments on its way.
-	maxRoutes = 4
 )
 
 // Config is what a Dispatcher is made of. Live, Records, Pool and Specs are
@@ -104,7 +101,7 @@ func (d *Dispatcher) Invoke(ctx context.Context, inv lambda.Invocation) (lambda.
 	}
 	call := callOf(&inv, logs)
 	var queue time.Duration
-	for tries := 1; ; tries++ {
+	for {
 		result, info, err := d.pool.Handle(limited, d.specs.spec(live), call)
 		queue += info.Queue
 		if err == nil {
@@ -113,12 +110,17 @@ func (d *Dispatcher) Invoke(ctx context.Context, inv lambda.Invocation) (lambda.
 				Cold: info.Cold, Queue: queue, Run: info.Run,
 			}, nil
 		}
-		if errors.Is(err, pool.ErrRetired) && tries < maxRoutes {
-			// Another deployment went live between the look and the call.
-			if live, err = d.reroute(limited, &inv, live); err != nil {
-				return lambda.Result{}, err
+		if errors.Is(err, pool.ErrRetired) {
+			// Another deployment went live between the look and the call. Each turn
+			// takes another one, and the deadline ends the longest row of them.
+			next, gone := d.reroute(limited, &inv, live)
+			if gone != nil {
+				return lambda.Result{}, gone
 			}
-			continue
+			if next.DeploymentID != live.DeploymentID {
+				live = next
+				continue
+			}
 		}
 		return lambda.Result{}, d.failure(ctx, outcome{inv: &inv, live: live, info: info, logs: logs, err: err})
 	}

@@ -338,6 +338,16 @@ func TestARedeploymentOnTheWayLosesNoCall(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, 2, result.Version)
 	})
+	t.Run("again and again", func(t *testing.T) {
+		w := newWorld()
+		p := poolFunc(func(ctx context.Context, spec pool.Spec, call runtime.Call) (runtime.Result, pool.Info, error) {
+			w.golive(min(9, w.view.Version+1))
+			return retired(9)(ctx, spec, call)
+		})
+		result, err := w.dispatcher(p, 0).Invoke(bg, invocation())
+		require.NoError(t, err)
+		require.Equal(t, 9, result.Version)
+	})
 	t.Run("it was undeployed", func(t *testing.T) {
 		w := newWorld()
 		w.stored = nil
