@@ -112,14 +112,14 @@ func TestRealProcesses(t *testing.T) {
 	})
 	t.Run("a failure carries its log", func(t *testing.T) {
 		_, err := d.Invoke(bg, told("fail", 0))
-		e := fails(t, lambda.Error{Kind: lambda.KindFunction, Code: lambda.CodeCustomFailure, Phase: lambda.PhaseRun, Message: "no"}, err)
-		require.Equal(t, []string{"before", "Received Error - no"}, messages(e.Logs))
-		require.JSONEq(t, `[1]`, string(e.Logs[0].Extras))
+		logs := fails(t, lambda.Error{Kind: lambda.KindFunction, Code: lambda.CodeCustomFailure, Phase: lambda.PhaseRun, Message: "no"}, err)
+		require.Equal(t, []string{"before", "Received Error - no"}, messages(logs))
+		require.JSONEq(t, `[1]`, string(logs[0].Extras))
 	})
 	t.Run("a call that is too slow is the lambda's fault", func(t *testing.T) {
 		_, err := hurried.Invoke(bg, told("sleep", time.Second))
-		e := fails(t, lambda.Error{Kind: lambda.KindFunction, Code: lambda.CodeExecutionTime, Phase: lambda.PhaseRun, Message: lambda.TextExecutionTime}, err)
-		require.Equal(t, []string{"Received Error - Lambda Execution is taking too long"}, messages(e.Logs))
+		logs := fails(t, lambda.Error{Kind: lambda.KindFunction, Code: lambda.CodeExecutionTime, Phase: lambda.PhaseRun, Message: lambda.TextExecutionTime}, err)
+		require.Equal(t, []string{"Received Error - Lambda Execution is taking too long"}, messages(logs))
 	})
 	t.Run("a call that ends the process is its own fault", func(t *testing.T) {
 		w.golive(2) // a process on which no call was given up
