@@ -136,7 +136,7 @@ func (b *bench) peerServers(ctx context.Context) (peers map[string]target, end f
 			return nil, end, fmt.Errorf("start %s: %w", p.name, err)
 		}
 		ends = append(ends, stop)
-		b.report.command("cd tests/bench/peers && " + relative(cmd, b.root))
+		b.report.command("cd tests/bench/peers && " + repeatable(cmd, port))
 		t := target{name: p.name, url: p.scheme + "://127.0.0.1:" + port + "/invoke", token: "none"}
 		if err := t.await(ctx); err != nil {
 			return nil, end, err
@@ -146,16 +146,17 @@ func (b *bench) peerServers(ctx context.Context) (peers map[string]target, end f
 	return peers, end, nil
 }
 
-// relative words a command without this machine's folders.
-func relative(cmd *exec.Cmd, root string) string {
+// repeatable words a command without this run's port and this machine's folders.
+func repeatable(cmd *exec.Cmd, port string) string {
 	words := make([]string, len(cmd.Args))
 	for i, word := range cmd.Args {
-		if rel, err := filepath.Rel(root, word); err == nil && filepath.IsAbs(word) && !strings.HasPrefix(rel, "..") {
-			word = "../../../" + rel
-		} else if filepath.IsAbs(word) {
+		if rel, err := filepath.Rel(cmd.Dir, word); err == nil && filepath.IsAbs(word) {
 			word = filepath.Base(word)
+			if !strings.HasPrefix(rel, "..") {
+				word = rel
+			}
 		}
-		words[i] = word
+		words[i] = strings.ReplaceAll(word, port, "PORT")
 	}
 	return strings.Join(words, " ")
 }
