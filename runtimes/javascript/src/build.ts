@@ -1,9 +1,9 @@
 // Checks a source and makes the artifact of it. Parses, and never runs, user code.
 
 import * as acorn from 'acorn';
-import { type BuildRequest, type BuildResponse, type Diagnostic, Severity } from './codec.js';
-import { compile, encodeArtifact, FILE, isAvailable, missing } from './load.js';
-import { type GlobalUse, type Names, type Node, resolve } from './scope.js';
+import { type BuildRequest, type BuildResponse, type Diagnostic, Severity } from './codec.ts';
+import { compile, encodeArtifact, FILE, isAvailable, missing } from './load.ts';
+import { type GlobalUse, type Names, type Node, resolve } from './scope.ts';
 
 /** The longest source, in characters. */
 export const MAX_SOURCE = 100_000;
@@ -53,8 +53,10 @@ function lengthOf(source: string): number {
 // Syntax
 
 function syntax(fault: unknown): Diagnostic {
-  if (fault instanceof RangeError) return error('syntax', 'The source is nested too deeply to be read.');
   const { message, loc } = fault as { message: string; loc?: acorn.Position };
+  if (fault instanceof RangeError || message.startsWith('Not enough stack space')) {
+    return error('syntax', 'The source is nested too deeply to be read.');
+  }
   if (loc === undefined) throw fault;
   const text = message.replace(/ \(\d+:\d+\)$/, '');
   const remedy = text.includes("'import' and 'export'")

@@ -3,8 +3,8 @@
 // costs as much. test/codec.test.ts holds this file against the .proto itself, so
 // a field that is missing here fails there.
 
-import { byteLength } from './primordials.js';
-import { type CallId, Reader, sizeOfBytes, sizeOfVarint, Writer } from './wire.js';
+import { byteLength } from './primordials.ts';
+import { type CallId, Reader, sizeOfBytes, sizeOfVarint, Writer } from './wire.ts';
 
 export interface Dependency {
   name: string;
@@ -98,7 +98,7 @@ export interface LogRecord {
   timestamp: number;
 }
 
-const reader = (message: Buffer): Reader => new Reader(message, 0, message.length);
+const reader = (message: Buffer): Reader => new Reader(message);
 
 // Requests
 

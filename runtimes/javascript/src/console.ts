@@ -2,10 +2,10 @@
 // also when calls overlap.
 
 import { Console } from 'node:console';
-import { Level, type Limits } from './codec.js';
-import { current, type Invocation } from './invocation.js';
-import { cut, print, safeJson } from './json.js';
-import { byteLength, monotonic, now, slice, string } from './primordials.js';
+import { Level, type Limits } from './codec.ts';
+import { current, type Invocation } from './invocation.ts';
+import { cut, print, safeJson } from './json.ts';
+import { byteLength, monotonic, now, slice, string } from './primordials.ts';
 
 /** Takes records that passed the limits; invocation is undefined outside any call. */
 export type Log = (record: {
@@ -32,7 +32,11 @@ export class Recorder {
   private strayTime = 0;
   private strayDropped = 0;
 
-  constructor(private readonly log: Log) {}
+  private readonly log: Log;
+
+  constructor(log: Log) {
+    this.log = log;
+  }
 
   limit(limits: Limits): void {
     if (limits.logRecordBytes > 0) this.recordBytes = limits.logRecordBytes;
@@ -160,9 +164,6 @@ function printingConsole(recorder: Recorder): Console {
         recorder.console(level, text.endsWith('\n') ? slice(text, 0, -1) : text, []);
         return true;
       },
-      // Console keeps these while it writes.
-      once: () => undefined,
-      removeListener: () => undefined,
     }) as unknown as NodeJS.WriteStream;
-  return new Console({ stdout: stream(Level.info), stderr: stream(Level.error), colorMode: false });
+  return new Console({ stdout: stream(Level.info), stderr: stream(Level.error), colorMode: false, ignoreErrors: false });
 }

@@ -1,6 +1,6 @@
 // What this runtime is, for the gateway, its users and the editor.
 
-import type { DescribeResponse } from './codec.js';
+import type { DescribeResponse } from './codec.ts';
 import typeDeclarations from './lambda.d.ts.txt';
 
 declare const VERSION: string;

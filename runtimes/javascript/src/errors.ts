@@ -1,10 +1,10 @@
 // What a value that user code threw, rejected or called back with means: the
 // failure the caller sees, and the log entry the author sees.
 
-import { types } from 'node:util';
-import { type Failure, FailureKind, Level } from './codec.js';
-import { cut, print, safeJson } from './json.js';
-import { errors, includes, split, startsWith, string } from './primordials.js';
+import { type Failure, FailureKind, Level } from './codec.ts';
+import { cut, print, safeJson } from './json.ts';
+import { FILE } from './load.ts';
+import { errors, includes, isError as isNativeError, slice, split, startsWith, string } from './primordials.ts';
 
 const MAX_MESSAGE = 32 << 10; // bytes
 const MAX_STACK = 16 << 10;
@@ -84,7 +84,7 @@ function textOf(value: unknown): string {
 }
 
 function isError(value: unknown): value is Error {
-  return types.isNativeError(value) || value instanceof errors.Error;
+  return isNativeError(value) || value instanceof errors.Error;
 }
 
 /** Faults of the code itself: exactly these three, not classes made from them. */
@@ -95,18 +95,23 @@ function isRuntimeException(error: Error): boolean {
   );
 }
 
-/** The author's frames of a stack. */
+/** The author's part of a stack: without frames of the runtime, and nothing below the author's first. */
 export function cleanStack(stack: unknown): string {
   if (typeof stack !== 'string') return '';
   const lines = split(cut(stack, MAX_STACK), '\n');
   let kept = '';
+  let end = 0;
   for (let i = 0; i < lines.length; i++) {
     const line = lines[i]!;
-    if (startsWith(line, '    at ') && isOurs(line)) continue;
+    const isFrame = startsWith(line, '    at ');
+    if (isFrame && isOurs(line)) continue;
     kept += i === 0 ? line : `\n${line}`;
+    if (!isFrame || includes(line, AUTHORS)) end = kept.length;
   }
-  return kept;
+  return end === 0 ? kept : slice(kept, 0, end);
 }
+
+const AUTHORS = `${FILE}:`;
 
 function isOurs(line: string): boolean {
   return includes(line, __filename) || includes(line, 'node:internal/');

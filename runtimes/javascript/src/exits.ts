@@ -4,8 +4,8 @@
 // What is sent leaves when the event loop turns. So process.exit throws: user code
 // does not go on, the loop turns, and then the process ends.
 
-import { current, type Invocation } from './invocation.js';
-import { setTimer } from './primordials.js';
+import { current, type Invocation } from './invocation.ts';
+import { setTimer } from './primordials.ts';
 
 /** Tells the host; done is called when that is on its way. */
 export type Announce = (invocation: Invocation | undefined, reason: string, done: () => void) => void;
@@ -48,10 +48,10 @@ export function watchExits(announce: Announce): void {
     if (asked === 1) later(announce, reason, finish);
     throw new Exiting();
   };
-  own['exit'] = (code?: number | string | null): never =>
-    end(`process.exit(${code === undefined ? '' : String(code)})`, () => {
+  own['exit'] = (...args: [code?: number | string | null]): never =>
+    end(`process.exit(${args.map(String).join(', ')})`, () => {
       try {
-        Reflect.apply(originalExit, process, [code]);
+        Reflect.apply(originalExit, process, args);
       } finally {
         reallyExit(1); // an "exit" listener of user code threw
       }

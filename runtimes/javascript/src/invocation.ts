@@ -3,8 +3,8 @@
 // started what led to it.
 
 import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
-import { pin } from './primordials.js';
-import type { CallId } from './wire.js';
+import { pin } from './primordials.ts';
+import type { CallId } from './wire.ts';
 
 /** One call, as the runtime remembers it while anything that it started lives. */
 export interface Invocation {

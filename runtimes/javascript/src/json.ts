@@ -1,10 +1,7 @@
 // JSON for log records: any value becomes JSON, and no value throws.
 
 import { inspect, types } from 'node:util';
-import { byteLength, jsonStringify, slice, string } from './primordials.js';
-
-const isArray = Array.isArray;
-const isFinite = Number.isFinite;
+import { byteLength, isArray, isError, isFinite, jsonStringify, quote, slice, string } from './primordials.ts';
 
 /** How node prints a value, bounded. */
 export function print(value: unknown, maxCharacters: number): string {
@@ -19,14 +16,14 @@ export function print(value: unknown, maxCharacters: number): string {
 export function safeJson(value: unknown, maxCharacters: number): string {
   switch (typeof value) {
     case 'string':
-      return jsonStringify(value);
+      return quote(value);
     case 'boolean':
       return value ? 'true' : 'false';
   }
   try {
     return jsonStringify(value, standIns()) ?? 'null';
   } catch {
-    return jsonStringify(print(value, maxCharacters));
+    return quote(print(value, maxCharacters));
   }
 }
 
@@ -63,7 +60,10 @@ function standIn(key: string, value: unknown): unknown {
 }
 
 function object(value: object): unknown {
-  if (types.isNativeError(value)) return { ...value, name: value.name, message: value.message, stack: value.stack };
+  if (isError(value)) {
+    const { name, message, stack } = value;
+    return { ...(value as object), name, message, stack };
+  }
   if (types.isMap(value) || types.isSet(value) || types.isRegExp(value) || types.isPromise(value)) {
     return inspect(value);
   }

@@ -2,7 +2,6 @@
 
 import { isBuiltin } from 'node:module';
 import { compileFunction, constants } from 'node:vm';
-import { jsonParse, jsonStringify } from './primordials.js';
 
 /** The author's function. */
 export type Lambda = (input: unknown, callback: (error?: unknown, result?: unknown) => void) => unknown;
@@ -17,11 +16,11 @@ export interface Artifact {
 }
 
 export function encodeArtifact(source: string): Buffer {
-  return Buffer.from(jsonStringify({ format: 1, source } satisfies Artifact));
+  return Buffer.from(JSON.stringify({ format: 1, source } satisfies Artifact));
 }
 
 export function decodeArtifact(bytes: Buffer): Artifact {
-  const artifact = jsonParse(bytes.toString('utf8')) as Partial<Artifact> | null;
+  const artifact = JSON.parse(bytes.toString('utf8')) as Partial<Artifact> | null;
   if (artifact?.format !== 1 || typeof artifact.source !== 'string') {
     throw new Error('the artifact was not made by this runtime');
   }
@@ -68,12 +67,12 @@ export function missing(id: string): string {
 const require = Object.assign(
   (id: string): unknown => {
     if (typeof id === 'string' && isAvailable(id)) return builtin(id);
-    throw Object.assign(new Error(missing(String(id))), { code: 'MODULE_NOT_FOUND' });
+    throw Object.assign(new Error(missing(id)), { code: 'MODULE_NOT_FOUND' });
   },
   {
     resolve(id: string): string {
       if (isAvailable(id)) return id;
-      throw Object.assign(new Error(missing(String(id))), { code: 'MODULE_NOT_FOUND' });
+      throw Object.assign(new Error(missing(id)), { code: 'MODULE_NOT_FOUND' });
     },
     cache: {},
     main: undefined,

@@ -4,16 +4,17 @@
 // faas.runtime.v1 on a unix socket; user code is read after that.
 
 import { closeSync, openSync, writeSync } from 'node:fs';
-import { exit } from './exits.js';
-import { serve } from './server.js';
-import { Service } from './service.js';
-import { MAX_FRAME } from './session.js';
+import { exit } from './exits.ts';
+import { serve } from './server.ts';
+import { Service } from './service.ts';
+import { MAX_FRAME } from './session.ts';
 
 const COOKIE = { name: 'SLUICE_RUNTIME', value: 'faas.runtime.v1' };
 const CORE_PROTOCOL = 1;
 const PROTOCOL = 1;
 const MAX_SOCKET_PATH = 107; // bytes, the kernel's limit
 const PARENT_CHECK = 5000; // ms
+const SHUTDOWN = 200; // ms
 
 function fail(message: string): never {
   writeSync(2, `${message}\n`);
@@ -56,7 +57,11 @@ function main(): void {
   emptyStdin();
   leaveWithParent();
   const path = socketPath();
-  serve(new Service().methods(), MAX_FRAME, path, (error) => {
+  const shutDown = (): void => {
+    server.tryShutdown(() => exit(0));
+    setTimeout(() => exit(0), SHUTDOWN); // a session that is still open
+  };
+  const server = serve(new Service().methods(shutDown), MAX_FRAME, path, (error) => {
     if (error !== null) fail(`The runtime cannot listen on ${path}: ${error.message}`);
     writeSync(1, `${String(CORE_PROTOCOL)}|${String(PROTOCOL)}|unix|${path}|grpc\n`);
   });

@@ -10,44 +10,44 @@ function unbound<T, A extends unknown[], R>(method: (this: T, ...args: A) => R):
 export const now = Date.now;
 export const monotonic = performance.now.bind(performance);
 export const jsonParse = JSON.parse;
-export const jsonStringify = JSON.stringify;
+/** undefined for what JSON has no form for. */
+export const jsonStringify: (value: unknown, replacer?: (this: unknown, key: string, value: unknown) => unknown) => string | undefined =
+  JSON.stringify;
+export const quote: (text: string) => string = JSON.stringify;
 export const setTimer = setTimeout;
 export const setTicker = setInterval;
 export const clearTicker = clearInterval;
 export const soon = setImmediate;
 export const nextTick = process.nextTick.bind(process) as (callback: () => void) => void;
-export const isInteger = Number.isInteger;
 export const min = Math.min;
 export const floor = Math.floor;
 export const string = String;
 export const byteLength = Buffer.byteLength;
 export const allocate = Buffer.allocUnsafeSlow;
-export const ownKeys = Object.keys;
 export const isArray = Array.isArray;
+export const isFinite = Number.isFinite;
+export const isError = Error.isError;
 export const defineProperty = Object.defineProperty;
 
-export const utf8Write = unbound(
-  (Buffer.prototype as unknown as { utf8Write(text: string, offset: number, length: number): number }).utf8Write,
-);
-export const latin1Slice = unbound(
-  (Buffer.prototype as unknown as { latin1Slice(start: number, end: number): string }).latin1Slice,
-);
-export const utf8Slice = unbound(
-  (Buffer.prototype as unknown as { utf8Slice(start: number, end: number): string }).utf8Slice,
-);
-export const subarray = unbound(
-  // eslint-disable-next-line @typescript-eslint/unbound-method
-  Buffer.prototype.subarray as (this: Buffer, start: number, end?: number) => Buffer,
-);
-// eslint-disable-next-line @typescript-eslint/unbound-method
-export const copy = unbound(Buffer.prototype.copy);
+const buffer = Buffer.prototype as unknown as {
+  utf8Write(text: string, offset: number, length: number): number;
+  utf8Slice(start: number, end: number): string;
+  latin1Slice(start: number, end: number): string;
+  subarray(start: number, end?: number): Buffer;
+  copy(target: Buffer, targetStart: number, start: number, end: number): number;
+};
+export const utf8Write = unbound<Buffer, Parameters<typeof buffer.utf8Write>, number>(buffer.utf8Write);
+export const utf8Slice = unbound<Buffer, Parameters<typeof buffer.utf8Slice>, string>(buffer.utf8Slice);
+export const latin1Slice = unbound<Buffer, Parameters<typeof buffer.latin1Slice>, string>(buffer.latin1Slice);
+export const subarray = unbound<Buffer, Parameters<typeof buffer.subarray>, Buffer>(buffer.subarray);
+export const copy = unbound<Buffer, Parameters<typeof buffer.copy>, number>(buffer.copy);
+
 export const split = unbound(String.prototype.split as (this: string, separator: string) => string[]);
 export const slice = unbound(String.prototype.slice);
 export const startsWith = unbound(String.prototype.startsWith);
 export const includes = unbound(String.prototype.includes);
 export const codeAt = unbound(String.prototype.charCodeAt);
 export const then = unbound(
-  // eslint-disable-next-line @typescript-eslint/unbound-method
   Promise.prototype.then as (
     this: Promise<unknown>,
     fulfilled: undefined,

@@ -119,6 +119,10 @@ class Walker {
         if (node.computed) this.visit(node.key);
         this.visit(node.value);
         return;
+      case 'BinaryExpression':
+      case 'LogicalExpression':
+        this.operands(node);
+        return;
       case 'LabeledStatement':
         this.visit(node.body);
         return;
@@ -185,6 +189,16 @@ class Walker {
     this.scope = { names: new Set(), isFunction, outer: this.scope };
     walk();
     this.scope = this.scope.outer!;
+  }
+
+  /** a + b + c + … nests to the left, as deep as it is long: a loop, so that the stack stays flat. */
+  private operands(node: acorn.BinaryExpression | acorn.LogicalExpression): void {
+    let left: Node = node;
+    while (left.type === 'BinaryExpression' || left.type === 'LogicalExpression') {
+      this.visit(left.right);
+      left = left.left;
+    }
+    this.visit(left);
   }
 
   private children(node: Node): void {

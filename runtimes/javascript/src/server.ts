@@ -10,18 +10,18 @@ import {
   status as Status,
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js';
-import { pin } from './primordials.js';
-import { Writer } from './wire.js';
+import { pin } from './primordials.ts';
+import { Writer } from './wire.ts';
 
 export { Status };
 
 /** An answer other than OK: the host's mistake or the runtime's, never the author's. */
 export class StatusError extends Error {
-  constructor(
-    readonly status: Status,
-    message: string,
-  ) {
+  readonly status: Status;
+
+  constructor(status: Status, message: string) {
     super(message);
+    this.status = status;
   }
 }
 
@@ -36,8 +36,8 @@ export interface Receiver {
   message(message: Buffer): void;
   /** The peer sends no more. */
   end(): void;
-  /** The peer gave the stream up or has gone. Nothing can be sent any more. */
-  broken(): void;
+  /** The stream is over: ended by this side, given up by the peer, or the peer has gone. */
+  closed(): void;
 }
 
 export interface Methods {
@@ -54,19 +54,16 @@ const RESPONSE = 512;
 export class Stream {
   private closed = false;
   private unwritten = 0;
+  private readonly call: Duplex;
 
-  constructor(private readonly call: Duplex) {
+  constructor(call: Duplex) {
+    this.call = call;
     pin(call, 'write', 'end', 'emit');
   }
 
   /** Bytes that have not reached the socket, because the peer reads slowly. */
   get backlog(): number {
     return this.unwritten;
-  }
-
-  /** Whether this side has ended the stream. */
-  get ended(): boolean {
-    return this.closed;
   }
 
   /** Sends a message, which must not change any more; written hears when it is on its way. */
@@ -98,7 +95,7 @@ export class Stream {
 const same = (message: Buffer): Buffer => message;
 
 /** Serves the methods on a unix socket; maxMessage bounds each message in bytes. */
-export function serve(methods: Methods, maxMessage: number, path: string, done: (error: Error | null) => void): void {
+export function serve(methods: Methods, maxMessage: number, path: string, done: (error: Error | null) => void): Server {
   const server = new Server({
     'grpc.max_receive_message_length': maxMessage,
     'grpc.max_send_message_length': maxMessage,
@@ -127,6 +124,7 @@ export function serve(methods: Methods, maxMessage: number, path: string, done: 
   }
   server.addService(definition, handlers);
   server.bindAsync(`unix:${path}`, ServerCredentials.createInsecure(), done);
+  return server;
 }
 
 function unary(method: Unary): handleUnaryCall<Buffer, Buffer> {
@@ -165,7 +163,7 @@ function streaming(method: Streaming): (call: Duplex) => void {
         });
       });
       call.on('cancelled', () => {
-        if (!stream.ended) receiver.broken();
+        receiver.closed();
       });
     });
   };

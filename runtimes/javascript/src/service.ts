@@ -1,17 +1,17 @@
 // faas.runtime.v1.RuntimeService and the two services that go-plugin wants.
 
-import type * as builder from './build.js';
-import { decodeBuildRequest, decodeLoadRequest, type LoadFailure, type LoadRequest, writeBuildResponse, writeDescribeResponse, writeLoadResponse } from './codec.js';
-import { Recorder, replaceConsole } from './console.js';
-import { describeRuntime } from './describe.js';
-import { cleanStack, describe } from './errors.js';
-import { exit, watchExits } from './exits.js';
-import { current } from './invocation.js';
-import { type Artifact, decodeArtifact, type Lambda, load, setEnvironment } from './load.js';
-import { soon } from './primordials.js';
-import { type Methods, Status, StatusError, type Unary } from './server.js';
-import { Session } from './session.js';
-import { Reader, type Writer } from './wire.js';
+import type * as builder from './build.ts';
+import { decodeBuildRequest, decodeLoadRequest, type LoadFailure, type LoadRequest, writeBuildResponse, writeDescribeResponse, writeLoadResponse } from './codec.ts';
+import { Recorder, replaceConsole } from './console.ts';
+import { describeRuntime } from './describe.ts';
+import { cleanStack, describe } from './errors.ts';
+import { exit, watchExits } from './exits.ts';
+import { current } from './invocation.ts';
+import { type Artifact, decodeArtifact, FILE, type Lambda, load, setEnvironment } from './load.ts';
+import { soon } from './primordials.ts';
+import { type Methods, Status, StatusError, type Unary } from './server.ts';
+import { Session } from './session.ts';
+import { Reader, type Writer } from './wire.ts';
 
 /** One process's life: blank, then loaded. */
 export class Service {
@@ -24,7 +24,8 @@ export class Service {
     this.session.recorder = this.recorder;
   }
 
-  methods(): Methods {
+  /** What is served; shutDown ends the process once the answer to that is on its way. */
+  methods(shutDown: () => void): Methods {
     return {
       unary: {
         '/faas.runtime.v1.RuntimeService/Describe': (_, response, reply) => {
@@ -36,7 +37,7 @@ export class Service {
         '/grpc.health.v1.Health/Check': check,
         '/plugin.GRPCController/Shutdown': (_request, _response, reply) => {
           reply();
-          soon(() => exit(0));
+          shutDown();
         },
       },
       streaming: {
@@ -86,7 +87,7 @@ export class Service {
     this.recorder.limit(request.limits);
     replaceConsole(this.recorder);
     setEnvironment(request.environment);
-    process.argv = [process.argv0, 'lambda.js'];
+    process.argv = ['node', FILE];
     watchExits((invocation, reason, announced) => {
       if (this.state === 'loading') {
         this.failLoading?.({ message: `The code ended its process while it was read: ${reason}`, stack: '' });
@@ -126,7 +127,7 @@ function check(request: Buffer, response: Writer, reply: () => void): void {
 }
 
 function serviceOf(request: Buffer): string {
-  const r = new Reader(request, 0, request.length);
+  const r = new Reader(request);
   let service = '';
   for (let tag = r.tag(); tag !== 0; tag = r.tag()) {
     if (tag === 0x0a) service = r.string();

@@ -18,12 +18,12 @@ import {
   writeLogRecord,
   writeResult,
   writeRetire,
-} from './codec.js';
-import { type Log, type Recorder } from './console.js';
-import { classify, customFailure, describe, type Outcome } from './errors.js';
-import { exiting } from './exits.js';
-import { type Invocation, runAs } from './invocation.js';
-import type { Lambda } from './load.js';
+} from './codec.ts';
+import { type Log, type Recorder } from './console.ts';
+import { classify, customFailure, describe, type Outcome } from './errors.ts';
+import { exiting } from './exits.ts';
+import { type Invocation, runAs } from './invocation.ts';
+import type { Lambda } from './load.ts';
 import {
   byteLength,
   clearTicker,
@@ -32,19 +32,22 @@ import {
   monotonic,
   nextTick,
   pin,
+  quote,
   setTicker,
+  setTimer,
   soon,
   string,
   then,
-} from './primordials.js';
-import { type Receiver, Status, StatusError, type Stream } from './server.js';
-import { type CallId, WireError, Writer } from './wire.js';
+} from './primordials.ts';
+import { type Receiver, Status, StatusError, type Stream } from './server.ts';
+import { type CallId, WireError, Writer } from './wire.ts';
 
 /** The host's limits on a message and on one result; see plugins/handshake.go. */
 export const MAX_PAYLOAD = 6 << 20;
 export const MAX_FRAME = MAX_PAYLOAD + (1 << 20);
 
 const BEAT = 250; // ms
+const LAST_WORDS = 1000; // ms
 /** A frame is sent rather than made larger than this, unless one entry is. */
 const FULL = 512 << 10;
 const BUFFER = 64 << 10;
@@ -71,9 +74,12 @@ export class Session implements Receiver {
   private retired = false;
   private ticker: NodeJS.Timeout | undefined;
   private nextBeat = 0;
+  private readonly ended: () => void;
 
   /** ended hears that the session is over and nothing more can come. */
-  constructor(private readonly ended: () => void) {}
+  constructor(ended: () => void) {
+    this.ended = ended;
+  }
 
   /** The recorder is set once: it and the session need each other. */
   recorder!: Recorder;
@@ -120,8 +126,10 @@ export class Session implements Receiver {
     this.drain();
   }
 
-  broken(): void {
-    this.ended();
+  closed(): void {
+    // Without a session the process is of no use. A host that has drained it may
+    // still say so itself, and a trailer may be on its way.
+    setTimer(this.ended, this.draining ? LAST_WORDS : 0);
   }
 
   private accept(call: Call): void {
@@ -191,7 +199,7 @@ export class Session implements Receiver {
     const rejected = (error: unknown): void => {
       this.threw(task, error);
     };
-    if (types.isPromise(returned)) then(returned, undefined, rejected);
+    if (types.isPromise(returned)) void then(returned, undefined, rejected);
     else if (isThenable(returned)) returned.then(undefined, rejected);
   }
 
@@ -205,7 +213,7 @@ export class Session implements Receiver {
     this.close(task);
     let json: string | undefined;
     try {
-      json = jsonStringify(result) as string | undefined;
+      json = jsonStringify(result);
     } catch (error) {
       this.answer(task, customFailure(`The result is not JSON: ${describe(error)}`));
       return;
@@ -244,7 +252,7 @@ export class Session implements Receiver {
   /** An error that no answer can carry any more. */
   private late(task: Invocation | undefined, error: unknown): void {
     const { failure, entry } = classify(error);
-    const extras = failure.stack === '' ? entry.extras : `[${jsonStringify(failure.stack)}]`;
+    const extras = failure.stack === '' ? entry.extras : `[${quote(failure.stack)}]`;
     this.recorder.note(task, Level.error, entry.message, extras);
   }
 

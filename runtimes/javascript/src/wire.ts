@@ -1,6 +1,6 @@
 // The protobuf wire format, as far as faas.runtime.v1 uses it.
 
-import { allocate, byteLength, codeAt, copy, floor, latin1Slice, subarray, utf8Slice, utf8Write } from './primordials.js';
+import { allocate, byteLength, codeAt, copy, floor, latin1Slice, subarray, utf8Slice, utf8Write } from './primordials.ts';
 
 /** The number of a call. A bigint when it is too large for a number. */
 export type CallId = number | bigint;
@@ -16,11 +16,14 @@ export class WireError extends Error {}
 
 /** Reads the fields of one message. */
 export class Reader {
-  constructor(
-    readonly buffer: Buffer,
-    public position: number,
-    public end: number,
-  ) {}
+  private readonly buffer: Buffer;
+  private position = 0;
+  private end: number;
+
+  constructor(message: Buffer) {
+    this.buffer = message;
+    this.end = message.length;
+  }
 
   /** The next field's tag, 0 at the end of the message. */
   tag(): number {
@@ -170,9 +173,11 @@ export function sizeOfBytes(length: number): number {
 export class Writer {
   private buffer: Buffer;
   private position = 0;
+  private readonly size: number;
 
   /** size is how many bytes a message usually has. */
-  constructor(private readonly size: number) {
+  constructor(size: number) {
+    this.size = size;
     this.buffer = allocate(size);
   }
 

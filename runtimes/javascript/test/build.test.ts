@@ -1,0 +1,136 @@
+import assert from 'node:assert/strict';
+import { before, after, test, type TestContext } from 'node:test';
+import { Runtime, type Diagnostic } from './runtime.ts';
+
+let builder: Runtime;
+const cleanups: (() => Promise<void>)[] = [];
+before(async () => {
+  builder = await Runtime.start({ after: (f: () => Promise<void>) => cleanups.push(f) } as unknown as TestContext);
+});
+after(async () => {
+  for (const f of cleanups) await f();
+});
+
+const OK = `function lambda(input, callback) { callback(null, 1) }`;
+
+interface Row {
+  name: string;
+  source: string;
+  /** severity letter, code, line, column, part of the message; absent: no diagnostic */
+  want?: [string, string, number, number, RegExp][];
+}
+
+const rows: Row[] = [
+  // syntax
+  { name: 'an unexpected token', source: 'function lambda(input, callback) {\n  callback(null, 1 2);\n}', want: [['E', 'syntax', 2, 20, /^Unexpected token\.$/]] },
+  { name: 'an unfinished source', source: 'function lambda(input, callback) {', want: [['E', 'syntax', 1, 35, /Unexpected token/]] },
+  { name: 'columns count UTF-16 units', source: `const s = '😀é'; ?`, want: [['E', 'syntax', 1, 18, /Unexpected/]] },
+  { name: 'an unfinished string', source: `\n\nvar s = 'abc\n`, want: [['E', 'syntax', 3, 9, /Unterminated string/]] },
+  { name: 'a wrong regular expression', source: `${OK}\nconst r = /(/;`, want: [['E', 'syntax', 2, 12, /Invalid regular expression/]] },
+  { name: 'a name declared twice', source: `${OK}\nlet a; let a;`, want: [['E', 'syntax', 2, 12, /already been declared/]] },
+  { name: 'import', source: `import x from 'y';\n${OK}`, want: [['E', 'syntax', 1, 1, /CommonJS module: use require/]] },
+  { name: 'export', source: `export ${OK}`, want: [['E', 'syntax', 1, 1, /no export/]] },
+  { name: 'await outside an async function', source: `await 1;\n${OK}`, want: [['E', 'syntax', 1, 7, /Unexpected token/]] },
+  { name: 'a source nested too deeply', source: '['.repeat(90_000), want: [['E', 'syntax', 0, 0, /nested too deeply/]] },
+  { name: 'a private name that is not there', source: `${OK}\n\nclass A { f() { return #y in this } }`, want: [['E', 'syntax', 3, 24, /#y/]] },
+  { name: 'what only the engine refuses: a module has these names already', source: `${OK}\n\nconst require = 1;`, want: [['E', 'syntax', 3, 0, /'require' has already been declared/]] },
+  { name: 'a hashbang that is not at the beginning', source: `\n#!x\n${OK}`, want: [['E', 'syntax', 2, 2, /./]] },
+  { name: 'a sum of 4000 terms', source: `${OK}\nvoid (${'1+'.repeat(4000)}1);` },
+  // contract
+  { name: 'a function declaration', source: OK },
+  { name: 'an async function', source: `async ${OK}` },
+  { name: 'const lambda, an arrow', source: `const lambda = (input, callback) => callback(null, 1)` },
+  { name: 'let lambda, a function', source: `let lambda = function (i, cb) { cb() }` },
+  { name: 'var lambda from a call', source: `var lambda = wrap(); function wrap() { return (i, cb) => cb() }` },
+  { name: 'lambda from a pattern', source: `const { lambda } = { lambda(i, cb) { cb() } }` },
+  { name: 'lambda assigned after its declaration', source: `let lambda; lambda = (i, cb) => cb()` },
+  { name: 'module.exports', source: `module.exports = (i, cb) => cb()` },
+  { name: "module['exports'] and exports", source: `exports = module['exports'] = (i, cb) => cb()` },
+  { name: 'a hashbang and strict mode', source: `#!/usr/bin/env node\n'use strict';\n${OK}` },
+  { name: 'an empty source', source: '', want: [['E', 'contract', 0, 0, /no function named lambda\. Declare it at the top level: function lambda\(input, callback\)/]] },
+  { name: 'only comments', source: '// lambda\n/* function lambda() {} */', want: [['E', 'contract', 0, 0, /no function named lambda/]] },
+  { name: 'a function of another name', source: `function lamda(i, cb) { cb() }`, want: [['E', 'contract', 0, 0, /no function named lambda/]] },
+  { name: 'a lambda that is not at the top level', source: `{ let lambda = (i, cb) => cb() }\nfunction f() { function lambda() {} }`, want: [['E', 'contract', 0, 0, /top level/]] },
+  { name: 'a lambda that is a constant', source: `\n  const lambda = 5;`, want: [['E', 'contract', 2, 18, /lambda is a constant/]] },
+  { name: 'a lambda that is an object', source: `const lambda = { handler() {} }`, want: [['E', 'contract', 1, 16, /lambda is an object/]] },
+  { name: 'a lambda that is a class', source: `class lambda {}`, want: [['E', 'contract', 1, 1, /lambda is a class/]] },
+  { name: 'a lambda that is a generator', source: `function* lambda(i, cb) { cb() }`, want: [['E', 'contract', 1, 1, /generator/]] },
+  { name: 'module.exports that is an object', source: `module.exports = { lambda: (i, cb) => cb() }`, want: [['E', 'contract', 1, 18, /an object/]] },
+  { name: 'a callback that is never called', source: `function lambda(input, callback) { return 1 }`, want: [['W', 'contract', 1, 1, /never uses its callback/]] },
+  { name: 'a lambda without a callback', source: `async function lambda(input) { return input }`, want: [['W', 'contract', 1, 1, /time limit/]] },
+  { name: 'a callback among arguments', source: `function lambda() { arguments[1](null, 1) }` },
+  { name: 'a callback among the rest', source: `function lambda(...all) { all[1](null, 1) }` },
+  { name: 'a callback with a default', source: `function lambda(i, cb = () => {}) { cb() }` },
+  // forbidden
+  { name: 'eval', source: `${OK}\n  eval('1');`, want: [['E', 'forbidden', 2, 3, /^eval makes code of text/]] },
+  { name: 'eval in many forms', source: `${OK}\n(0, eval)('1'); eval?.('1'); const e = eval; globalThis.eval('1'); global['eval'](\`1\`);`, want: [['E', 'forbidden', 2, 5, /eval/], ['E', 'forbidden', 2, 17, /eval/], ['E', 'forbidden', 2, 40, /eval/], ['E', 'forbidden', 2, 46, /eval/], ['E', 'forbidden', 2, 68, /eval/]] },
+  { name: 'Function', source: `${OK}\nFunction('return 1')(); new Function('a', 'return a'); Function.call(null, 'x'); new globalThis.Function('');`, want: [['E', 'forbidden', 2, 1, /Function/], ['E', 'forbidden', 2, 29, /Function/], ['E', 'forbidden', 2, 56, /Function/], ['E', 'forbidden', 2, 86, /Function/]] },
+  { name: 'a property and a method named eval', source: `${OK}\nconst o = { eval() {}, Function: 1 }; o.eval('1'); o.Function; class C { eval() { this.eval() } static Function = 1 }` },
+  { name: 'a local named eval', source: `${OK}\nfunction f(eval) { eval('1') }\nfunction g() { const Function = () => 1; return Function() }` },
+  { name: 'a local declared after its use', source: `${OK}\nfunction f() { eval('1'); var eval = () => 1 }` },
+  { name: 'a local of another scope', source: `${OK}\n{ const eval = 1 }\neval('1');`, want: [['E', 'forbidden', 3, 1, /eval/]] },
+  { name: 'a catch parameter, a label and an import.meta-like name', source: `${OK}\ntry { } catch (eval) { eval() }\nFunction: for (;;) break Function;` },
+  { name: 'instanceof Function and typeof eval', source: `${OK}\nvoid (lambda instanceof Function, typeof eval, Function.prototype, [Function]);` },
+  { name: 'eval as a default of a parameter', source: `${OK}\nfunction f(a = eval('1'), { b = eval('2'), [eval('3')]: c } = {}) {}`, want: [['E', 'forbidden', 2, 16, /eval/], ['E', 'forbidden', 2, 33, /eval/], ['E', 'forbidden', 2, 45, /eval/]] },
+  { name: 'eval in a template, a class field and a static block', source: `${OK}\nclass C { x = eval('1'); static { eval('2') } [eval('3')]() {} }\n\`\${eval('4')}\``, want: [['E', 'forbidden', 2, 15, /eval/], ['E', 'forbidden', 2, 35, /eval/], ['E', 'forbidden', 2, 48, /eval/], ['E', 'forbidden', 3, 4, /eval/]] },
+  // dependencies
+  { name: 'built-ins, with and without node:', source: `${OK}\nrequire('crypto'); require('node:https'); require('fs/promises'); require(\`path\`);` },
+  { name: 'a package', source: `${OK}\nconst _ = require('lodash');`, want: [['E', 'dependency', 2, 11, /Cannot find module 'lodash'.*built-in modules/]] },
+  { name: 'a file', source: `${OK}\nrequire('./other')`, want: [['E', 'dependency', 2, 1, /A lambda is one file/]] },
+  { name: 'a require of its own', source: `${OK}\nfunction f(require) { require('lodash') }` },
+  { name: 'a name that is only known when it runs', source: `${OK}\nrequire(process.env.MODULE)` },
+];
+
+for (const { name, source, want } of rows) {
+  test(`build: ${name}`, async () => {
+    const { artifact, diagnostics } = await builder.build(source);
+    assert.deepEqual(diagnostics.map(place), (want ?? []).map(([s, code, line, column]) => `${s} ${code} ${line}:${column}`), JSON.stringify(diagnostics));
+    (want ?? []).forEach((w, i) => assert.match(diagnostics[i]!.message, w[4]));
+    assert.equal(artifact.length === 0, (want ?? []).some((w) => w[0] === 'E'));
+  });
+}
+
+function place({ severity, code, line, column }: Diagnostic): string {
+  return `${severity === 'SEVERITY_ERROR' ? 'E' : 'W'} ${code} ${line}:${column}`;
+}
+
+test('build: 100 000 characters pass, one more does not; a surrogate pair is one character', async () => {
+  const filled = (n: number): string => `${OK}//${'😀'.repeat(n - OK.length - 2)}`;
+  assert.deepEqual((await builder.build(filled(100_000))).diagnostics, []);
+  const { diagnostics } = await builder.build(filled(100_001));
+  assert.deepEqual(diagnostics.map(place), ['E limit 0:0']);
+  assert.match(diagnostics[0]!.message, /100001 characters, more than the limit of 100000/);
+});
+
+test('build: hundreds of faults give a bounded answer', async () => {
+  const { diagnostics } = await builder.build(`${OK}\n${`eval('1');\n`.repeat(5000)}`);
+  assert.equal(diagnostics.length, 100);
+});
+
+test('build: a dependency that this runtime does not offer', async () => {
+  const { diagnostics } = await builder.build(OK, [{ name: 'lodash', version: '4.17.21' }]);
+  assert.deepEqual(diagnostics.map(place), ['E dependency 0:0']);
+  assert.match(diagnostics[0]!.message, /lodash 4\.17\.21/);
+});
+
+test('build: nothing of the source runs', async (t) => {
+  const runtime = await Runtime.start(t);
+  const source = `process.exit(3); throw new Error('ran');\n${OK}`;
+  assert.deepEqual((await runtime.build(source)).diagnostics, []);
+  assert.deepEqual((await runtime.build(source)).diagnostics, []);
+  assert.equal(runtime.child.exitCode, null);
+});
+
+test('build: many at once', async () => {
+  const answers = await Promise.all(Array.from({ length: 50 }, (_, i) => builder.build(i % 2 ? OK : 'nothing')));
+  answers.forEach((a, i) => assert.equal(a.artifact.length > 0, i % 2 === 1));
+});
+
+test('build: the artifact loads and the sample of Describe answers', async (t) => {
+  const { sampleSource } = await builder.describe();
+  const { artifact, diagnostics } = await builder.build(sampleSource);
+  assert.deepEqual(diagnostics, []);
+  const runtime = await Runtime.start(t);
+  assert.equal(await runtime.load(artifact), null);
+  assert.deepEqual((await runtime.session().call({ name: 'Ada' }).outcome).result, { message: 'Hello Ada!' });
+});
