@@ -31,13 +31,14 @@ type target struct {
 	name  string
 	url   string
 	token string // bearer; the peers ignore it
+	pid   int    // of the server
 }
 
 // gateway starts a gateway in a scratch folder of that name.
 func (b *bench) gateway(ctx context.Context, folder string, args ...string) (*dev.Gateway, error) {
 	args = append([]string{"--no-sample", "--max-lambdas", "0", "--log-level", "info"}, args...)
-	b.report.command("bin/sluice dev --data-dir DIR --https-addr 127.0.0.1:0 --http-addr 127.0.0.1:0 --admin-addr 127.0.0.1:0 " + strings.Join(args, " "))
-	return dev.Start(ctx, dev.Options{DataDir: filepath.Join(b.dir, folder), Args: args})
+	b.report.command("bin/sluice dev --data-dir DIR --https-addr 127.0.0.1:0 --http-addr 127.0.0.1:0 --admin-addr 127.0.0.1:0 " + strings.Join(args, " ") + " > LOG")
+	return dev.Start(ctx, dev.Options{DataDir: filepath.Join(b.dir, folder), Args: args, LogFile: filepath.Join(b.dir, folder+".log")})
 }
 
 // end stops a gateway and reports if it did not end well.
@@ -84,7 +85,7 @@ func (b *bench) hello(ctx context.Context, g *dev.Gateway) (plain, secure target
 	}
 	path := "/api/account/" + g.Info.AccountID + "/lambdas/" + id + "/invoke?v=1&externalSystem=bench"
 	// In a development gateway the plain listener, the Domain API's, serves everything.
-	return target{"sluice", g.Info.URLs["csds"] + path, token}, target{"sluice TLS", g.Info.URLs["faasGW"] + path, token}, nil
+	return target{"sluice", g.Info.URLs["csds"] + path, token, g.PID()}, target{"sluice TLS", g.Info.URLs["faasGW"] + path, token, g.PID()}, nil
 }
 
 func (b *bench) workerd() string {
@@ -131,13 +132,13 @@ func (b *bench) peerServers(ctx context.Context) (peers map[string]target, end f
 		}
 		cmd := p.command(port)
 		cmd.Dir = b.peers
-		stop, err := dev.StartProcess(cmd)
+		pid, stop, err := dev.StartProcess(cmd)
 		if err != nil {
 			return nil, end, fmt.Errorf("start %s: %w", p.name, err)
 		}
 		ends = append(ends, stop)
 		b.report.command("cd tests/bench/peers && " + repeatable(cmd, port))
-		t := target{name: p.name, url: p.scheme + "://127.0.0.1:" + port + "/invoke", token: "none"}
+		t := target{name: p.name, url: p.scheme + "://127.0.0.1:" + port + "/invoke", token: "none", pid: pid}
 		if err := t.await(ctx); err != nil {
 			return nil, end, err
 		}

@@ -27,6 +27,8 @@ type load struct {
 	P99          int64 `json:"p99"`
 	Status       int64 `json:"status"` // answers that were no success
 	Socket       int64 `json:"socket"` // errors of connections
+
+	server, below, generator time.Duration // processor time: the server, processes below it, wrk
 }
 
 func (l load) perSecond() float64 { return float64(l.Requests) / (float64(l.Microseconds) / 1e6) }
@@ -75,7 +77,26 @@ func (b *bench) throughput(ctx context.Context) (err error) {
 		}
 	}
 	b.reportThroughput(measured)
+	for _, t := range order {
+		b.report.note("%s", costs(t.name, measured[t.name]))
+	}
 	return nil
+}
+
+// costs says where the processor's time went, per request: it explains a ratio
+// on a machine whose cores server and load generator share.
+func costs(name string, loads []load) string {
+	var requests int64
+	var server, below, generator time.Duration
+	for _, l := range loads {
+		requests, server, below, generator = requests+l.Requests, server+l.server, below+l.below, generator+l.generator
+	}
+	per := func(d time.Duration) float64 { return float64(d.Microseconds()) / float64(max(1, requests)) }
+	text := fmt.Sprintf("processor time of one request: %s %.1f µs", name, per(server))
+	if below > 0 {
+		text += fmt.Sprintf(" + processes below it %.1f µs", per(below))
+	}
+	return text + fmt.Sprintf(", wrk %.1f µs", per(generator))
 }
 
 func (b *bench) reportThroughput(measured map[string][]load) {
@@ -129,7 +150,9 @@ func (b *bench) wrk(ctx context.Context, t target, d time.Duration) (load, error
 		b.report.command(fmt.Sprintf("BENCH_BODY='%s' BENCH_AUTHORIZATION=\"Bearer $TOKEN\" wrk -t%d -c%d -d%ds --timeout 10s -s tests/bench/invoke.lua URL",
 			callBody, threads, connections, max(1, int(d.Seconds()))))
 	}
+	own, below := dev.CPUTime(t.pid)
 	out, err := cmd.CombinedOutput()
+	ownAfter, belowAfter := dev.CPUTime(t.pid)
 	if err != nil {
 		return load{}, fmt.Errorf("wrk on %s: %w: %s", t.name, errors.Join(err, ctx.Err()), out)
 	}
@@ -138,6 +161,8 @@ func (b *bench) wrk(ctx context.Context, t target, d time.Duration) (load, error
 	if err := json.Unmarshal(lines[len(lines)-1], &l); err != nil {
 		return load{}, fmt.Errorf("wrk on %s printed no figures: %w: %s", t.name, err, out)
 	}
+	l.server, l.below = ownAfter-own, belowAfter-below
+	l.generator = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	if l.Status > 0 || l.Socket > 0 || l.Requests == 0 {
 		return load{}, fmt.Errorf("%s: of %d requests %d were answered with no success, and %d connections failed", t.name, l.Requests, l.Status, l.Socket)
 	}

@@ -28,6 +28,9 @@ type Options struct {
 	DataDir string   // required
 	Args    []string // further flags of `sluice dev`
 	Env     []string // default: the caller's environment without SLUICE_ variables
+	// LogFile takes the JSON log, instead of Output: under load, reading it from a
+	// pipe would cost the machine more than writing it.
+	LogFile string
 	// StartTimeout is how long dev.json may take; default 60 s.
 	StartTimeout time.Duration
 }
@@ -177,6 +180,14 @@ func (g *Gateway) launch() error {
 	g.cmd.Dir = "/" // it must need no particular working directory
 	g.cmd.Env = g.options.environment()
 	g.cmd.Stdout, g.cmd.Stderr = g.output, g.output
+	if g.options.LogFile != "" {
+		file, err := os.OpenFile(g.options.LogFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = file.Close() }() // the child has its own
+		g.cmd.Stdout = file
+	}
 	g.cmd.WaitDelay = 5 * time.Second // a process it left behind may hold the pipes
 	if err := start(g.cmd); err != nil {
 		return fmt.Errorf("start %s: %w", g.options.Binary, err)

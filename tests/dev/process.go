@@ -40,19 +40,37 @@ func start(cmd *exec.Cmd) error {
 
 // StartProcess starts any other server as a child that dies with this program
 // and gives a function that ends it.
-func StartProcess(cmd *exec.Cmd) (end func(), err error) {
+func StartProcess(cmd *exec.Cmd) (pid int, end func(), err error) {
 	if err := start(cmd); err != nil {
-		return nil, err
+		return 0, nil, err
 	}
 	done := make(chan struct{})
 	go func() {
 		_ = cmd.Wait() // how it ended is of no interest
 		close(done)
 	}()
-	return func() {
+	return cmd.Process.Pid, func() {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // its group, which is its own
 		<-done
 	}, nil
+}
+
+// tick is the unit of CPU time in /proc: Linux tells programs 100 a second on
+// every machine.
+const tick = 10 * time.Millisecond
+
+// CPUTime is the processor time that a process and those below it have used,
+// apart; processes that have ended do not count.
+func CPUTime(pid int) (own, below time.Duration) {
+	if s, err := stat(pid); err == nil {
+		own = s.cpu
+	}
+	for _, p := range Descendants(pid) {
+		if s, err := stat(p.PID); err == nil {
+			below += s.cpu
+		}
+	}
+	return own, below
 }
 
 // Process is a process below a gateway.
@@ -162,6 +180,7 @@ type status struct {
 	name        string
 	state       string
 	born        string
+	cpu         time.Duration
 }
 
 func stat(pid int) (status, error) {
@@ -181,7 +200,15 @@ func stat(pid int) (status, error) {
 	if err != nil {
 		return status{}, err
 	}
-	return status{pid: pid, parent: parent, name: string(text[open+1 : shut]), state: fields[0], born: fields[19]}, nil
+	var ticks time.Duration
+	for _, field := range fields[11:13] { // utime, stime
+		n, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return status{}, err
+		}
+		ticks += time.Duration(n)
+	}
+	return status{pid: pid, parent: parent, name: string(text[open+1 : shut]), state: fields[0], born: fields[19], cpu: ticks * tick}, nil
 }
 
 // WaitGone waits until none of the processes is alive and gives those that
