@@ -34,6 +34,9 @@ const (
 // usageError is a fault of the command line or the environment.
 type usageError struct{ error }
 
+// errCut says that a second signal came before the stop was over.
+var errCut = errors.New("stopped at once, as asked by a second signal")
+
 func main() {
 	// The reader of our output may go away; the gateway does not go with it.
 	signal.Ignore(syscall.SIGPIPE)
@@ -42,8 +45,11 @@ func main() {
 		return
 	}
 	fmt.Fprintf(os.Stderr, "sluice: %s\n", strings.ReplaceAll(err.Error(), "\n", "\n        "))
-	if errors.As(err, new(usageError)) {
+	switch {
+	case errors.As(err, new(usageError)):
 		os.Exit(exitUsage)
+	case errors.Is(err, errCut):
+		os.Exit(exitKilled)
 	}
 	os.Exit(exitFailed)
 }
@@ -55,13 +61,21 @@ func command() *cobra.Command {
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		Args:          noArguments,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w (`%s --help` lists the flags)", err, c.CommandPath())}
 	})
 	root.AddCommand(dev())
 	return root
+}
+
+func noArguments(c *cobra.Command, args []string) error {
+	if err := cobra.NoArgs(c, args); err != nil {
+		return usageError{fmt.Errorf("%w (`%s --help` shows what there is)", err, c.CommandPath())}
+	}
+	return nil
 }
 
 func dev() *cobra.Command {
@@ -76,7 +90,7 @@ folder, and the next start finds everything as it was.
 Progress and the banner go to stderr, the log (JSON, one object a line) to stdout.
 When everything answers, dev.json in the data folder has addresses and credentials.
 Every flag can be set in the environment too, under the name in brackets.`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			settings, err := config.Load(c.Flags(), defaults, os.Environ())
 			if err != nil {
@@ -102,7 +116,11 @@ func run(settings config.Config) error {
 	}
 	err = gateway.Run(asked)
 	fmt.Fprintln(os.Stderr, "\nSluice stops: calls under way are finished. A second Ctrl-C stops it at once.")
-	return errors.Join(err, gateway.Close(now))
+	err = errors.Join(err, gateway.Close(now))
+	if now.Err() != nil {
+		return errors.Join(errCut, err)
+	}
+	return err
 }
 
 // signals gives a context that ends at the first signal to stop, and one that

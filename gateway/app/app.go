@@ -88,11 +88,18 @@ func Open(ctx context.Context, o Options) (*App, error) {
 		failed: make(chan error, 8), ready: &readiness{}, metrics: prometheus.NewRegistry(),
 	}
 	a.ready.hold("starting")
-	out := newLogWriter(o.Log)
+	out := newLogWriter(o.Log, isTerminal(o.Log))
 	a.log = newLogger(out, o.Config.Level())
-	a.closers.push("the log", out.close)
+	a.closers.push("the log", func(ctx context.Context) error {
+		// Even who is in a hurry may want to read what happened.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		return out.close(ctx)
+	})
 	a.registerMetrics(out)
-	if err := a.start(ctx); err != nil {
+	err := a.start(ctx)
+	out.release()
+	if err != nil {
 		a.log.Error().Err(err).Msg("the gateway did not start")
 		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 		defer cancel()
@@ -171,6 +178,11 @@ func (a *App) background(name string, f func(context.Context)) {
 		case <-done:
 			return nil
 		case <-ctx.Done():
+		}
+		select { // out of time, but most need no more than a moment
+		case <-done:
+			return nil
+		case <-time.After(time.Second):
 			return ctx.Err()
 		}
 	})

@@ -10,8 +10,12 @@ import (
 // LogWriter is the log's way out, for tests.
 type LogWriter struct{ *logWriter }
 
-func NewLogWriter(to io.Writer) LogWriter { return LogWriter{newLogWriter(to)} }
+func NewLogWriter(to io.Writer) LogWriter { return LogWriter{newLogWriter(to, false)} }
 
+// NewHeldLogWriter writes nothing before Release.
+func NewHeldLogWriter(to io.Writer) LogWriter { return LogWriter{newLogWriter(to, true)} }
+
+func (w LogWriter) Release()                        { w.release() }
 func (w LogWriter) Close(ctx context.Context) error { return w.close(ctx) }
 func (w LogWriter) Lost() uint64                    { return w.lost() }
 

@@ -43,16 +43,29 @@ type logWriter struct {
 	total   uint64 // dropped, ever
 	closed  bool
 
+	held func()        // ends the hold, if there is one
+	open chan struct{} // closed: lines may be written
 	kick chan struct{} // there is something to write
 	rush chan struct{} // and it shall not wait
 	done chan struct{}
 }
 
-func newLogWriter(to io.Writer) *logWriter {
-	w := &logWriter{to: to, kick: make(chan struct{}, 1), rush: make(chan struct{}, 1), done: make(chan struct{})}
+// newLogWriter begins to write at once, or with hold when release is called: on
+// a terminal the log would tear the progress of the start apart.
+func newLogWriter(to io.Writer, hold bool) *logWriter {
+	w := &logWriter{
+		to: to, open: make(chan struct{}), kick: make(chan struct{}, 1), rush: make(chan struct{}, 1), done: make(chan struct{}),
+	}
+	w.held = sync.OnceFunc(func() { close(w.open) })
+	if !hold {
+		w.release()
+	}
 	go w.run()
 	return w
 }
+
+// release lets held lines go, and all that follow.
+func (w *logWriter) release() { w.held() }
 
 // Write takes one line.
 func (w *logWriter) Write(line []byte) (int, error) { return w.WriteLevel(zerolog.InfoLevel, line) }
@@ -94,6 +107,7 @@ func (w *logWriter) run() {
 	defer close(w.done)
 	timer := time.NewTimer(logDelay)
 	defer timer.Stop()
+	<-w.open
 	var spare []byte
 	for range w.kick {
 		timer.Reset(logDelay)
@@ -131,6 +145,7 @@ func (w *logWriter) flush(spare []byte) []byte {
 
 // close writes what waits, unless ctx ends first because nobody reads.
 func (w *logWriter) close(ctx context.Context) error {
+	w.release()
 	w.mu.Lock()
 	if !w.closed {
 		w.closed = true

@@ -94,6 +94,25 @@ func TestAReaderThatIsGoneIsNoReasonToStop(t *testing.T) {
 	require.NoError(t, w.Close(t.Context()))
 }
 
+func TestALogThatIsHeldIsWrittenAfterwards(t *testing.T) {
+	out := &output{}
+	w := app.NewHeldLogWriter(out)
+	_, err := w.WriteLevel(zerolog.ErrorLevel, []byte("early\n"))
+	require.NoError(t, err)
+	require.Never(t, func() bool { return out.String() != "" }, 60*time.Millisecond, 10*time.Millisecond)
+	w.Release()
+	_, err = w.Write([]byte("late\n"))
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return out.String() == "early\nlate\n" }, 5*time.Second, time.Millisecond)
+	require.NoError(t, w.Close(t.Context()))
+
+	w = app.NewHeldLogWriter(out)
+	_, err = w.Write([]byte("last\n"))
+	require.NoError(t, err)
+	require.NoError(t, w.Close(t.Context()))
+	require.Equal(t, "early\nlate\nlast\n", out.String(), "a start that fails shows its log")
+}
+
 type gone struct{}
 
 func (gone) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }

@@ -20,11 +20,15 @@ type progress struct {
 
 func newProgress(to io.Writer) *progress {
 	p := &progress{to: to, began: time.Now()}
-	if f, ok := to.(*os.File); ok {
-		p.terminal = isatty.IsTerminal(f.Fd()) && os.Getenv("TERM") != "dumb"
-	}
+	p.terminal = isTerminal(to) && os.Getenv("TERM") != "dumb"
 	p.color = p.terminal && os.Getenv("NO_COLOR") == ""
 	return p
+}
+
+// isTerminal reports whether a person looks at what is written to w.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && isatty.IsTerminal(f.Fd())
 }
 
 // step runs f and shows its name and how long it took.
