@@ -67,7 +67,6 @@ func DialOptions() []grpc.DialOption {
 		grpc.WithInitialWindowSize(streamWindow),
 		grpc.WithInitialConnWindowSize(connectionWindow),
 		grpc.WithMaxHeaderListSize(maxHeaderList),
-		grpc.WithSharedWriteBuffer(true),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithStreamInterceptor(refuseBroker),
 	}
@@ -82,7 +81,6 @@ func ServerOptions() []grpc.ServerOption {
 		grpc.InitialWindowSize(streamWindow),
 		grpc.InitialConnWindowSize(connectionWindow),
 		grpc.MaxHeaderListSize(maxHeaderList),
-		grpc.SharedWriteBuffer(true),
 	}
 }
 

@@ -289,12 +289,12 @@ type ending struct {
 // parseEnding reads a Retire (reason is field 1) or an Exit (reason is field 2).
 func parseEnding(b []byte, reasonField protowire.Number) (e ending, err error) {
 	err = eachField(b, func(field protowire.Number, typ protowire.Type, value []byte, number uint64) (err error) {
-		switch {
-		case field == reasonField:
+		switch field {
+		case reasonField:
 			if err = want("reason", typ, protowire.BytesType); err == nil {
 				e.reason, err = text("reason", value)
 			}
-		case field == 1:
+		case 1:
 			e.id, err = number, want("exit.call_id", typ, protowire.VarintType)
 		}
 		return err

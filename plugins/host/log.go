@@ -32,6 +32,7 @@ type output struct {
 	limit   *rate.Limiter
 	dropped int
 	last    []byte
+	memory  bool // a line spoke of memory that ran out
 	writers []*lineWriter
 }
 
@@ -83,13 +84,11 @@ func (w *lineWriter) emit() {
 	o := w.out
 	if len(w.line) > 0 {
 		o.remember(w.line)
-		o.event(zerolog.InfoLevel, func(e *zerolog.Event) {
-			e.Str("stderr", strings.ToValidUTF8(string(w.line), "\uFFFD"))
-			if w.over > 0 {
-				e.Int("cutBytes", w.over)
-			}
-			e.Msg("runtime process printed")
-		})
+		o.memory = o.memory || bytes.Contains(w.line, []byte("out of memory"))
+		if o.allow() {
+			o.log.Info().Str("stderr", strings.ToValidUTF8(string(w.line), "\uFFFD")).
+				Int("cutBytes", w.over).Msg("runtime process printed")
+		}
 	}
 	w.line, w.over = w.line[:0], 0
 }
@@ -98,13 +97,10 @@ func (w *lineWriter) emit() {
 func (o *output) record(r runtime.LogRecord) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.event(levels[r.Level], func(e *zerolog.Event) {
-		e.Str("text", cut(r.Message, maxLine)).Time("at", r.Time)
-		if len(r.Extras) > 0 {
-			e.Str("extras", cut(string(r.Extras), maxLine))
-		}
-		e.Msg("lambda logged outside a call")
-	})
+	if o.allow() {
+		o.log.WithLevel(levels[r.Level]).Str("text", cut(r.Message, maxLine)).
+			Str("extras", cut(string(r.Extras), maxLine)).Time("at", r.Time).Msg("lambda logged outside a call")
+	}
 }
 
 var levels = map[runtime.Level]zerolog.Level{
@@ -114,14 +110,14 @@ var levels = map[runtime.Level]zerolog.Level{
 	runtime.LevelError: zerolog.ErrorLevel,
 }
 
-// event logs within the rate. Needs mu.
-func (o *output) event(level zerolog.Level, f func(*zerolog.Event)) {
+// allow says whether one more line may be logged, and counts it if not. Needs mu.
+func (o *output) allow() bool {
 	if !o.limit.AllowN(time.Now(), 1) {
 		o.dropped++
-		return
+		return false
 	}
 	o.tellDropped()
-	f(o.log.WithLevel(level))
+	return true
 }
 
 func (o *output) tellDropped() {
@@ -137,6 +133,14 @@ func (o *output) remember(line []byte) {
 	if over := len(o.last) - maxTail; over > 0 {
 		o.last = append(o.last[:0], o.last[over:]...)
 	}
+}
+
+// toldOfMemory reports whether the process complained, as V8 and Go do before
+// they abort, that it is out of memory.
+func (o *output) toldOfMemory() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.memory
 }
 
 // tail is what the process printed last to stderr.

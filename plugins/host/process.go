@@ -254,8 +254,11 @@ func (p *Process) cause() verdict {
 	defer p.mu.Unlock()
 	if p.verdict == nil {
 		v := verdict{reason: p.box.Status()}
-		if p.exit != nil {
+		switch {
+		case p.exit != nil:
 			v.reason, v.culprit = p.exit.reason, p.exit.id
+		case p.output.toldOfMemory() && v.reason != "exit status 0":
+			v.reason = reasonMemory // the language noticed before the watch did
 		}
 		if s := p.session.Load(); s != nil {
 			v.sole = s.sole(time.Now())
@@ -283,6 +286,10 @@ func (p *Process) sessionEnded(err error) {
 // supervise waits for the process's end and clears up after it.
 func (p *Process) supervise() {
 	<-p.box.Exited()
+	select {
+	case <-p.box.OutputRead(): // it may say why
+	case <-time.After(settleTime):
+	}
 	s := p.session.Load()
 	if s != nil {
 		select {
@@ -295,11 +302,11 @@ func (p *Process) supervise() {
 	}
 	v := p.cause()
 	p.forget()
-	event := p.log.Info()
-	if !v.planned {
-		event = p.log.Warn()
+	level := zerolog.WarnLevel
+	if v.planned {
+		level = zerolog.InfoLevel
 	}
-	event.Str("reason", cut(v.reason, maxReason)).Str("status", p.box.Status()).Msg("runtime process ended")
+	p.log.WithLevel(level).Str("reason", cut(v.reason, maxReason)).Str("status", p.box.Status()).Msg("runtime process ended")
 	close(p.done)
 }
 

@@ -3,6 +3,7 @@ package host_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -248,7 +249,7 @@ func TestMessagesAreBoundedOnBothSides(t *testing.T) {
 		wg.Go(func() {
 			r, err := p.Handle(context.Background(), runtime.Call{Payload: most})
 			if err != nil || len(r.Payload) != len(most) {
-				if err != host.ErrUnavailable { // the queue is bounded by bytes
+				if !errors.Is(err, host.ErrUnavailable) { // the queue is bounded by bytes
 					t.Error(err)
 				}
 			}
@@ -624,6 +625,13 @@ func TestAProcessOverItsMemoryIsKilled(t *testing.T) {
 	awaitEnd(t, p)
 	_, err = p.RSSBytes()
 	require.ErrorIs(t, err, os.ErrProcessDone)
+}
+
+func TestAProcessThatRunsOutOfMemoryByItselfIsToldOf(t *testing.T) {
+	_, err := tell(t, obedient(t), order{Do: "abort"})
+	var exit *host.ExitError
+	require.ErrorAs(t, err, &exit)
+	require.Equal(t, host.ExitError{Reason: "out of memory", Own: true}, *exit)
 }
 
 func TestResourceLimitsHold(t *testing.T) {

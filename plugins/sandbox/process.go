@@ -49,6 +49,7 @@ type Process struct {
 	proc      *os.Process
 	pidfd     int
 	exited    chan struct{}
+	read      chan struct{}
 
 	mu     sync.Mutex
 	pid    int
@@ -62,7 +63,7 @@ var _ runner.Runner = (*Process)(nil)
 // New returns a process that is not started. Its environment is env and nothing
 // else. It runs in dir, its own folder, and its socket must be there.
 func New(c Command, env []string, dir string) *Process {
-	return &Process{command: c, env: env, dir: dir, pidfd: -1, exited: make(chan struct{}), handshake: newHandshake()}
+	return &Process{command: c, env: env, dir: dir, pidfd: -1, exited: make(chan struct{}), read: make(chan struct{}), handshake: newHandshake()}
 }
 
 // Start starts the process. It fails if Kill came first.
@@ -190,10 +191,21 @@ func (p *Process) Status() string {
 	return p.state.String()
 }
 
-// Wait is go-plugin's: it calls it when both outputs have been read to the end.
+// OutputRead is closed when the process has ended and what it printed has been
+// read, at the latest half a second after its end.
+func (p *Process) OutputRead() <-chan struct{} { return p.read }
+
+// Wait is go-plugin's: it calls it once, when both outputs have been read.
 func (p *Process) Wait(context.Context) error {
 	<-p.exited
 	closeAll(p.stderr) // go-plugin, its only reader, has finished
+	p.mu.Lock()
+	select {
+	case <-p.read:
+	default:
+		close(p.read)
+	}
+	p.mu.Unlock()
 	if s := p.Status(); s != "exit status 0" {
 		return errors.New(s)
 	}

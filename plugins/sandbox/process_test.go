@@ -3,6 +3,7 @@ package sandbox_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -153,7 +154,7 @@ func TestKill(t *testing.T) {
 		time.Sleep(20 * time.Millisecond)
 		require.NoError(t, p.Kill(context.Background()))
 		<-p.Exited()
-		require.Eventually(t, func() bool { return syscall.Kill(-p.PID(), 0) == syscall.ESRCH }, 5*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return errors.Is(syscall.Kill(-p.PID(), 0), syscall.ESRCH) }, 5*time.Second, time.Millisecond)
 	})
 }
 

@@ -1,11 +1,11 @@
 package sandbox
 
 import (
+	"errors"
 	"math"
 	"os"
 	"runtime"
 	"sync"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -63,10 +63,10 @@ func waitid(kind, id, flags int) bool {
 	for {
 		var info unix.Siginfo
 		err := unix.Waitid(kind, id, &info, unix.WEXITED|unix.WNOWAIT|flags, nil)
-		if err == syscall.EINTR {
+		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		// An error means that there is no such child, hence nothing to wait for.
-		return (err != nil && err != syscall.EAGAIN) || info.Signo != 0
+		return (err != nil && !errors.Is(err, unix.EAGAIN)) || info.Signo != 0
 	}
 }
