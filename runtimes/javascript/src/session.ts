@@ -23,6 +23,7 @@ import { type Log, type Recorder } from './console.ts';
 import { classify, customFailure, describe, type Outcome } from './errors.ts';
 import { exiting } from './exits.ts';
 import { type Invocation, runAs } from './invocation.ts';
+import { cut } from './json.ts';
 import type { Lambda } from './load.ts';
 import {
   byteLength,
@@ -48,6 +49,8 @@ export const MAX_FRAME = MAX_PAYLOAD + (1 << 20);
 
 const BEAT = 250; // ms
 const LAST_WORDS = 1000; // ms
+const SLICE = 20; // ms
+const MAX_REASON = 500; // bytes
 /** A frame is sent rather than made larger than this, unless one entry is. */
 const FULL = 512 << 10;
 const BUFFER = 64 << 10;
@@ -70,6 +73,10 @@ export class Session implements Receiver {
   private lambda: Lambda | undefined;
   private maxResult = MAX_PAYLOAD;
   private flushing = false;
+  /** Calls that have come, those before next have been started. */
+  private readonly queue: Task[] = [];
+  private next = 0;
+  private sliced = false;
   private draining = false;
   private retired = false;
   private ticker: NodeJS.Timeout | undefined;
@@ -110,6 +117,7 @@ export class Session implements Receiver {
     }
     for (let i = 0; i < frame.calls.length; i++) this.accept(frame.calls[i]!);
     for (let i = 0; i < frame.cancels.length; i++) this.cancel(frame.cancels[i]!);
+    if (!this.sliced) this.runQueue();
     if (frame.drain) this.drain();
   }
 
@@ -150,8 +158,27 @@ export class Session implements Receiver {
     this.open.set(task.id, task);
     this.openCalls++;
     if (this.ticker === undefined) this.startBeating();
-    runAs(task, this.run, task);
+    this.queue[this.queue.length] = task;
   }
+
+  /** Runs what has come. After a slice of time the event loop turns, so that results and heartbeats leave. */
+  private readonly runQueue = (): void => {
+    const end = monotonic() + SLICE;
+    const { queue } = this;
+    while (this.next < queue.length) {
+      const task = queue[this.next++]!;
+      if (task.open) runAs(task, this.run, task);
+      if (this.next < queue.length && monotonic() > end) {
+        this.sliced = true;
+        this.flushSoon();
+        soon(this.runQueue);
+        return;
+      }
+    }
+    this.sliced = false;
+    this.next = 0;
+    queue.length = 0;
+  };
 
   private cancel(id: CallId): void {
     const task = this.open.get(id);
@@ -262,7 +289,7 @@ export class Session implements Receiver {
     const task = invocation as Task | undefined;
     if (task?.open === true) this.fail(task, classify(error));
     else this.late(task, error);
-    this.retire(`uncaught error: ${describe(error)}`);
+    this.retire(cut(`uncaught error: ${describe(error)}`, MAX_REASON));
   }
 
   private close(task: Task): void {

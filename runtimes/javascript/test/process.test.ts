@@ -271,6 +271,19 @@ test('an infinite loop stops the heartbeat for good', async (t) => {
   assert.equal(session.runtime.child.exitCode, null);
 });
 
+test('calls that take long leave the loop its turns: early ones are answered before the last has run', async (t) => {
+  const session = await lambda(t, `function lambda(i, callback) { const end = Date.now() + 30; while (Date.now() < end); callback(null, Date.now()) }`);
+  const calls = Array.from({ length: 20 }, () => session.prepare({}));
+  session.send({ calls: calls.map((c) => c.entry) });
+  session.send({ cancels: [{ callId: calls[19]!.id }] });
+  calls[19]!.outcome.catch(() => undefined);
+  await calls[0]!.outcome;
+  assert.ok(session.frames.reduce((n, f) => n + f.results, 0) < 10);
+  await Promise.all(calls.slice(0, 19).map((c) => c.outcome));
+  assert.deepEqual(session.strayResults, []);
+  assert.ok(session.heartbeats.length >= 1);
+});
+
 // Cancel and drain
 
 test('a cancelled call sends no result and no further log, and its code may go on', async (t) => {
