@@ -327,7 +327,7 @@ func start(t testing.TB, p *host.Process, ctx context.Context, o order) <-chan e
 		_, err := p.Handle(ctx, call)
 		done <- err
 	}()
-	require.Eventually(t, func() bool { return p.OpenCalls() > before }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return p.OpenCalls() > before || len(done) > 0 }, 5*time.Second, time.Millisecond)
 	return done
 }
 

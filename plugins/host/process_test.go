@@ -40,6 +40,15 @@ func TestACallIsAnswered(t *testing.T) {
 	require.JSONEq(t, `[{"Key":"a","Value":"1"},{"Key":"","Value":""},{"Key":"a","Value":"2"}]`, string(got.Payload))
 }
 
+func TestTextThatIsNotUTF8HarmsNoOtherCall(t *testing.T) {
+	p := obedient(t)
+	headers := []runtime.Header{{Key: "good", Value: "1"}, {Key: "\xff", Value: "\xc3("}}
+	r, err := p.Handle(context.Background(), runtime.Call{Payload: []byte(`{"do":"headers"}`), RequestID: "\xff", Headers: headers})
+	require.NoError(t, err)
+	require.JSONEq(t, `[{"Key":"good","Value":"1"},{"Key":"\uFFFD","Value":"\uFFFD("}]`, string(r.Payload))
+	require.Equal(t, "\xff", headers[1].Key, "the caller's own are not changed")
+}
+
 func TestManyCallsAtOnceAreToldApart(t *testing.T) {
 	p := obedient(t)
 	var wg sync.WaitGroup

@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"math"
 	goruntime "runtime"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
@@ -133,6 +136,7 @@ func (s *session) handle(ctx context.Context, rc *runtime.Call) (runtime.Result,
 	if err := ctx.Err(); err != nil {
 		return runtime.Result{}, fmt.Errorf("before the call was sent: %w", err)
 	}
+	makeReadable(rc)
 	c := callPool.Get().(*call)
 	c.log = rc.Log
 	if err := s.submit(ctx, c, rc); err != nil {
@@ -187,6 +191,24 @@ func (s *session) submit(ctx context.Context, c *call, rc *runtime.Call) error {
 	s.mu.Unlock()
 	s.send(frame)
 	return nil
+}
+
+// makeReadable mends text that is not UTF-8: a runtime could not read the frame,
+// and all calls of the session would fail for one caller's odd header.
+func makeReadable(rc *runtime.Call) {
+	rc.RequestID = strings.ToValidUTF8(rc.RequestID, "\uFFFD")
+	cloned := false
+	for i, h := range rc.Headers {
+		if utf8.ValidString(h.Key) && utf8.ValidString(h.Value) {
+			continue
+		}
+		if !cloned {
+			rc.Headers, cloned = slices.Clone(rc.Headers), true // they are the caller's
+		}
+		rc.Headers[i] = runtime.Header{
+			Key: strings.ToValidUTF8(h.Key, "\uFFFD"), Value: strings.ToValidUTF8(h.Value, "\uFFFD"),
+		}
+	}
 }
 
 // timeoutMS is the time left, rounded up; 0 when there is no deadline.
