@@ -170,7 +170,7 @@ func obey(ctx context.Context, fn runtime.Function, call runtime.Call) (runtime.
 		keep = bytes.Repeat([]byte{1}, o.N<<20)
 		time.Sleep(time.Minute)
 	case "abort": // as V8 does when its heap is full
-		fmt.Fprintln(rawFiles[2], "FATAL ERROR: Reached heap limit Allocation failed - JavaScript heap out of memory\n 1: 0xb8")
+		_, _ = fmt.Fprintln(rawFiles[2], "FATAL ERROR: Reached heap limit Allocation failed - JavaScript heap out of memory\n 1: 0xb8")
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {}
 	case "fork":
