@@ -258,6 +258,11 @@ func TestAKilledGatewayLeavesNoProcess(t *testing.T) {
 	require.NotEmpty(t, below)
 	g.Kill()
 	require.Empty(t, dev.WaitGone(below, 3*time.Second))
+	again, err := g.Restart(t.Context())
+	require.NoError(t, err)
+	owned(t, again)
+	_, err = brand(t, again).Invoke(t.Context(), again.Info.Lambda.UUID, nil)
+	require.NoError(t, err)
 }
 
 func TestASecondGatewayOnTheSameFolderIsRefused(t *testing.T) {

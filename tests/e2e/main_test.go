@@ -104,7 +104,9 @@ func ownGateway(t *testing.T, dir string, args ...string) *dev.Gateway {
 func owned(t *testing.T, g *dev.Gateway) {
 	t.Helper()
 	t.Cleanup(func() {
-		g.Kill()
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		_ = g.Stop(ctx) // how it ends is the subject of tests of its own
 		if t.Failed() {
 			t.Logf("the gateway printed last:\n%s", last(g.Output(), 8<<10))
 		}

@@ -227,6 +227,7 @@ func TestARedeploymentUnderLoadLosesNoCall(t *testing.T) {
 	g := sharedGateway(t)
 	author, app := developer(t, g), brand(t, g)
 	l := deployed(t, author, "redeploy", versioned("1"))
+	id := l.ID
 
 	var version atomic.Int64 // no call that begins later may meet an older one
 	version.Store(1)
@@ -243,7 +244,7 @@ func TestARedeploymentUnderLoadLosesNoCall(t *testing.T) {
 				default:
 				}
 				least := version.Load()
-				if err := callVersion(app, l.ID, least); err != nil {
+				if err := callVersion(app, id, least); err != nil {
 					select {
 					case failures <- err:
 					default:
