@@ -78,7 +78,7 @@ func stopShared() error {
 	if shared.Gateway == nil {
 		return nil
 	}
-	defer os.RemoveAll(shared.dir)
+	defer func() { _ = os.RemoveAll(shared.dir) }()
 	below := shared.Processes()
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()

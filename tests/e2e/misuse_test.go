@@ -538,7 +538,7 @@ func drip(conn net.Conn, start string, most time.Duration) error {
 	defer tick.Stop()
 	for {
 		select {
-		case <-ended:
+		case <-ended: //nolint:errcheck // how it ended does not matter here
 			if time.Now().After(deadline) {
 				return fmt.Errorf("the connection was still open after %s", most)
 			}
