@@ -66,6 +66,8 @@ func TestMisuseIsTheCallersFault(t *testing.T) {
 		{"GET", "/nothing", 404},
 		{"GET", "/lambdas/a/b/c", 404},
 		{"GET", "/lambdas/..%2f..%2fetc", 404},
+		{"GET", "/lambdas%2fx", 404},
+		{"GET", "%2Flambdas", 404},
 		{"GET", "//lambdas", 404},
 		{"PATCH", "/lambdas", 405},
 		{"GET", "/lambdas/x/invoke", 405},

@@ -119,8 +119,15 @@ func New(c Config) *Server {
 	return s
 }
 
-// ServeHTTP answers one request.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.router.ServeHTTP(w, r) }
+// ServeHTTP answers one request. A path with an encoded slash leads nowhere: the
+// router would read it as a plain one, a proxy in front of us as a part of a name.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.RawPath != "" && strings.Contains(strings.ToLower(r.URL.RawPath), "%2f") {
+		s.router.NotFound.ServeHTTP(w, r)
+		return
+	}
+	s.router.ServeHTTP(w, r)
+}
 
 // plain serves what has no route.
 func (s *Server) plain(h handler) http.Handler {
