@@ -16,8 +16,6 @@ import (
 	"github.com/hashicorp/go-plugin"
 	"github.com/hashicorp/go-plugin/runner"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/sluice-faas/sluice/plugins"
 	runtimev1 "github.com/sluice-faas/sluice/plugins/proto/faas/runtime/v1"
@@ -206,6 +204,9 @@ func (p *Process) connect(ctx context.Context) error {
 		return err
 	}
 	answer, err := p.service.Describe(ctx, &runtimev1.DescribeRequest{})
+	if contextError(ctx, err) != nil {
+		<-ctx.Done() // its cause names the time that was over
+	}
 	if err != nil {
 		return fmt.Errorf("describe: %w", err)
 	}
@@ -251,5 +252,3 @@ func (p *Process) startError(ctx context.Context, err error) error {
 	}
 	return fmt.Errorf("start runtime %s: %w", name, err)
 }
-
-func grpcUnavailable(err error) bool { return status.Code(err) == codes.Unavailable }

@@ -3,7 +3,10 @@ package host
 import (
 	"context"
 	"fmt"
+	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sluice-faas/sluice/plugins"
@@ -30,9 +33,10 @@ func (p *Process) Build(ctx context.Context, source string, deps []Dependency) (
 		request.Dependencies = append(request.Dependencies, &runtimev1.Dependency{Name: d.Name, Version: d.Version})
 	}
 	answer, err := p.service.Build(ctx, request)
+	ended := contextError(ctx, err)
 	switch {
-	case err != nil && ctx.Err() != nil:
-		return BuildResult{}, fmt.Errorf("%s: build: %w", p.options.Runtime.Name, ctx.Err())
+	case ended != nil:
+		return BuildResult{}, fmt.Errorf("%s: build: %w", p.options.Runtime.Name, ended)
 	case grpcUnavailable(err):
 		return BuildResult{}, &ExitError{Reason: p.awaitExit("build").reason}
 	case err != nil:
@@ -111,9 +115,9 @@ func (p *Process) startSession(ctx context.Context, limits Limits) error {
 
 // loadFailed ends the process and finds the error that says most.
 func (p *Process) loadFailed(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		p.end(verdict{reason: "took too long to load", shared: true})
-		return fmt.Errorf("%s: load: %w", p.options.Runtime.Name, ctx.Err())
+	if ended := contextError(ctx, err); ended != nil {
+		p.end(verdict{reason: "had not loaded user code when nobody waited any more", shared: true})
+		return fmt.Errorf("%s: load: %w", p.options.Runtime.Name, ended)
 	}
 	if grpcUnavailable(err) {
 		return &ExitError{Reason: p.awaitExit("load").reason, Own: true}
@@ -160,3 +164,24 @@ func descriptionOf(d *runtimev1.DescribeResponse) Description {
 	}
 	return out
 }
+
+// contextError returns the context's error if that is why the request failed, else
+// nil. gRPC enforces a deadline on both sides, so its error may come a moment
+// before the context's.
+func contextError(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case status.Code(err) != codes.DeadlineExceeded:
+		return nil
+	}
+	deadline, ok := ctx.Deadline()
+	if !ok || time.Until(deadline) > time.Second {
+		return nil // the runtime says so for a reason of its own
+	}
+	return context.DeadlineExceeded
+}
+
+func grpcUnavailable(err error) bool { return status.Code(err) == codes.Unavailable }

@@ -138,6 +138,7 @@ func obey(ctx context.Context, fn runtime.Function, call runtime.Call) (runtime.
 		if err := os.WriteFile(o.Text, []byte(deadline.String()), 0o600); err != nil {
 			return runtime.Result{}, err
 		}
+		time.Sleep(500 * time.Millisecond) // its own clock may be ahead of the host's
 	case "fail":
 		return runtime.Result{}, &runtime.Failure{Kind: runtime.RuntimeException, Message: o.Text, Stack: "at lambda:1"}
 	case "panic":
