@@ -289,7 +289,6 @@ func (p *Pool) shut() {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
-	p.stop()
 	groups, stocks := p.all()
 	for _, g := range groups {
 		g.retire(ErrClosed)
@@ -297,6 +296,7 @@ func (p *Pool) shut() {
 	for _, s := range stocks {
 		s.close()
 	}
+	p.stop() // last: who waits has been told ErrClosed, and not that a start was cancelled
 	go func() {
 		p.waitForProcesses()
 		p.mu.Lock()
