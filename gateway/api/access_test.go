@@ -91,6 +91,7 @@ func TestAConfiguredHostServesItsOwnService(t *testing.T) {
 	require.Equal(t, 404, g.do("GET", "/lambdas", lpa, "", "Host", "gw.example.com").StatusCode)
 	require.Equal(t, 404, g.do("POST", "/lambdas/x/invoke", lpa, "", "Host", "sentinel.example.com:443").StatusCode)
 	require.Equal(t, 200, g.do("POST", "/lambdas/x/invoke", lpa, "", "Host", "gw.example.com").StatusCode)
+	require.Equal(t, 200, g.do("POST", "/lambdas/x/invoke", lpa, "", "Host", "ui.example.com").StatusCode, "the web UI invokes on its own host")
 	require.Equal(t, 200, g.do("GET", "/service/baseURI.json", "", "", "Host", "sentinel.example.com").StatusCode, "the Domain API answers on any host")
 	require.Equal(t, 200, g.do("GET", "/sentinel/well-known/jwks", "", "", "Host", "sentinel.example.com").StatusCode)
 }
@@ -110,4 +111,12 @@ func TestNoSecretReachesTheLog(t *testing.T) {
 	require.Contains(t, g.log.String(), "/app/token")
 	require.NotContains(t, g.log.String(), "very-secret-text")
 	require.NotContains(t, g.log.String(), g.tokens[lambda.RoleLPA])
+}
+
+func TestWhatACallerSaysOfItselfIsLogged(t *testing.T) {
+	g := newGateway(t)
+	g.do("POST", "/lambdas/"+strings.Repeat("z", 5000)+"/invoke?userId=somebody&externalSystem=crm", g.tokens[lambda.RoleInvocation], "")
+	require.Contains(t, g.log.String(), `"externalSystem":"crm"`)
+	require.Contains(t, g.log.String(), `"claimedUserId":"somebody"`)
+	require.NotContains(t, g.log.String(), strings.Repeat("z", 400), "what a caller sends is cut")
 }

@@ -15,10 +15,13 @@ import (
 // maxHeaders bounds the pairs of an invocation's headers.
 const maxHeaders = 1000
 
-// invokeLambda runs a lambda by its UUID (contract/invocation.md §2, §5).
+// invokeLambda runs a lambda by its UUID (contract/invocation.md §2). A login
+// session without externalSystem is a developer's test and gets {result, logs};
+// a brand's call gets the bare result; the host never matters (§5).
 func (s *Server) invokeLambda(w http.ResponseWriter, r *http.Request) error {
 	q := of(r)
 	q.lambdaID = q.params.ByName("id")
+	noteCaller(q, r)
 	body, err := readBody(w, r, s.maxBody)
 	if err != nil {
 		return err
@@ -30,7 +33,7 @@ func (s *Server) invokeLambda(w http.ResponseWriter, r *http.Request) error {
 	inv := lambda.Invocation{
 		Account: q.account(), LambdaID: q.lambdaID, RequestID: q.id,
 		Headers: headers, Payload: payload, Caller: q.principal.Caller(),
-		Manual: manual(q.principal, r),
+		Manual: q.principal.Kind == auth.Login && q.system == "",
 	}
 	result, err := s.run(q, inv, body)
 	if err != nil {
@@ -55,11 +58,17 @@ func (s *Server) run(q *request, inv lambda.Invocation, body []byte) (lambda.Res
 	})
 }
 
-// manual tells a developer's test from a brand's call: a login session without
-// externalSystem gets {result, logs}; the host never matters
-// (contract/invocation.md §5).
-func manual(p *auth.Principal, r *http.Request) bool {
-	return p.Kind == auth.Login && (r.URL.RawQuery == "" || r.URL.Query().Get("externalSystem") == "")
+// noteCaller takes over what the query says of the caller. An empty parameter is
+// an absent one.
+func noteCaller(q *request, r *http.Request) {
+	if r.URL.RawQuery == "" {
+		return
+	}
+	query := r.URL.Query()
+	q.system = query.Get("externalSystem")
+	if user := query.Get("userId"); user != q.principal.UserID {
+		q.claimedUser = user
+	}
 }
 
 type manualResult struct {

@@ -40,10 +40,15 @@ type request struct {
 
 	// Filled by handlers for the log line.
 	lambdaID string
-	version  int
-	cold     bool
-	phase    lambda.Phase
-	err      error
+	// What the caller says of itself (contract/invocation.md §2): logged, and
+	// otherwise without effect. claimedUser is set only where it differs from the
+	// token's user; system is no label of a metric, because any caller may make
+	// up as many as it likes.
+	claimedUser, system string
+	version             int
+	cold                bool
+	phase               lambda.Phase
+	err                 error
 }
 
 type requestKey struct{}
@@ -109,8 +114,12 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 	return body, nil
 }
 
+// readAhead is how much of an announced body is made room for before it has
+// come; more grows with what comes, so that slow callers cost what they sent.
+const readAhead = 64 << 10
+
 func readAll(r io.Reader, length int64) ([]byte, error) {
-	if length < 0 {
+	if length < 0 || length > readAhead {
 		return io.ReadAll(r)
 	}
 	body := make([]byte, length)

@@ -10,17 +10,18 @@ import (
 // respond.go; after writing an answer itself it returns nil.
 type handler func(w http.ResponseWriter, r *http.Request) error
 
-// service is the name under which the Domain API publishes a route's host.
-type service string
+// services are the names under which the Domain API publishes a route's host. A
+// host name that is configured for some of them serves only their routes; nil
+// is served everywhere.
+type services []string
 
-// The services. A host name that is configured for some of them serves only
-// theirs; anyHost routes are served everywhere.
-const (
-	anyHost  service = ""
-	faasGW   service = "faasGW"
-	faasUI   service = "faasUI"
-	sentinel service = "sentinel"
-	agentVep service = "agentVep"
+var (
+	anyHost  services
+	faasUI   = services{"faasUI"}
+	sentinel = services{"sentinel"}
+	agentVep = services{"agentVep"}
+	// The web UI invokes on its own host (contract/invocation.md §5).
+	faasGW = services{"faasGW", "faasUI"}
 )
 
 // route is one row of the table. Rows are unkeyed, so one without a permission
@@ -28,7 +29,7 @@ const (
 type route struct {
 	method     string
 	path       string
-	service    service
+	services   services
 	permission auth.Permission
 	handle     handler
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -33,7 +34,10 @@ func (s *Server) runtimeRef(ctx context.Context, name string) (runtimeRef, error
 	}
 	d, err := s.runtimes.Describe(ctx, name)
 	if err != nil {
-		return ref, fmt.Errorf("describe runtime %s: %w", name, err)
+		return ref, &lambda.Error{
+			Kind: lambda.KindUnavailable, Code: lambda.CodeRuntimeUnavailable, Phase: lambda.PhaseStart, RetryAfter: time.Second,
+			Message: fmt.Sprintf("the runtime %s could not be started: try again", name), Err: err,
+		}
 	}
 	ref.Name = d.DisplayName
 	return ref, nil

@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -157,7 +159,7 @@ func (s *Server) serve(row *route) httprouter.Handle {
 		h["X-Request-Id"] = []string{q.id}
 		h["Cache-Control"] = noStore
 		h["X-Content-Type-Options"] = noSniff
-		if r.TLS != nil {
+		if r.TLS != nil && !local(r.Host) {
 			h["Strict-Transport-Security"] = hstsValue
 		}
 		if err == nil {
@@ -200,8 +202,9 @@ func (s *Server) recovered(w *answer, q *request, p any) {
 // admit decides whether the request may reach its handler.
 func (s *Server) admit(r *http.Request, q *request) error {
 	row := q.route
-	if row.service != anyHost && !s.directory.Serves(r.Host, string(row.service)) {
-		return lambda.NotFound(lambda.CodeBadInput, "host %.200q does not serve %s", r.Host, row.service)
+	served := func(service string) bool { return s.directory.Serves(r.Host, service) }
+	if row.services != nil && !slices.ContainsFunc(row.services, served) {
+		return lambda.NotFound(lambda.CodeBadInput, "host %.200q does not serve %s", r.Host, strings.Join(row.services, " or "))
 	}
 	if row.permission == auth.Anyone {
 		return nil
@@ -242,10 +245,16 @@ func (s *Server) logRequest(r *http.Request, q *request, w *answer, elapsed time
 		e = e.Str("caller", q.principal.Caller())
 	}
 	if q.lambdaID != "" {
-		e = e.Str("lambdaId", q.lambdaID).Int("version", q.version)
+		e = e.Str("lambdaId", clip(q.lambdaID, 100)).Int("version", q.version)
 		if q.cold {
 			e = e.Bool("cold", true)
 		}
+	}
+	if q.system != "" {
+		e = e.Str("externalSystem", clip(q.system, 100))
+	}
+	if q.claimedUser != "" {
+		e = e.Str("claimedUserId", clip(q.claimedUser, 100))
 	}
 	if q.phase != "" {
 		e = e.Str("phase", string(q.phase))
@@ -254,6 +263,18 @@ func (s *Server) logRequest(r *http.Request, q *request, w *answer, elapsed time
 		e = e.AnErr("error", q.err)
 	}
 	e.Msg("request")
+}
+
+// local reports whether a host name means this machine or is an address. A
+// browser remembers HSTS by name for all ports, so for those it would break
+// whatever else a developer runs there.
+func local(host string) bool {
+	name := hostOnly(host)
+	if name == "localhost" || strings.HasSuffix(name, ".localhost") {
+		return true
+	}
+	_, err := netip.ParseAddr(strings.Trim(name, "[]"))
+	return err == nil
 }
 
 func clip(s string, n int) string {

@@ -105,7 +105,7 @@ func newGateway(t *testing.T) *gateway {
 	require.NoError(t, err)
 	authenticator, err := auth.NewAuthenticator(auth.Config{}, st, views, keys)
 	require.NoError(t, err)
-	dns, _, err := directory.New(directory.Config{Base: "127.0.0.1:8443", Domains: map[string]string{"faasGW": "gw.example.com", "sentinel": "sentinel.example.com"}})
+	dns, _, err := directory.New(directory.Config{Base: "127.0.0.1:8443", Domains: map[string]string{"faasGW": "gw.example.com", "sentinel": "sentinel.example.com", "faasUI": "ui.example.com"}})
 	require.NoError(t, err)
 
 	g := &gateway{t: t, language: &language{}, store: st, tokens: map[lambda.Role]string{}, log: &lines{}}

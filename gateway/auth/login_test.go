@@ -246,7 +246,7 @@ func TestRefreshOfWhatIsNoSession(t *testing.T) {
 	g.accepted(one.Bearer)
 	for name, body := range map[string]string{"a wrong type": `{"csrf":5}`, "broken JSON": `{"csrf"`, "a list": `[]`} {
 		t.Run(name, func(t *testing.T) {
-			g.loginFault(g.post(g.path("refresh"), body, "Cookie: session_id="+one.SessionID), 400, "BAD_REQUEST", 2)
+			g.loginFault(g.post(g.path("refresh"), body, "Cookie: session_id="+one.SessionID), 401, "UNAUTHORIZED", 10)
 		})
 	}
 }

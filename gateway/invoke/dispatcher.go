@@ -184,7 +184,7 @@ func (d *Dispatcher) record(ctx context.Context, inv *lambda.Invocation) (store.
 }
 
 func notThere(code string, inv *lambda.Invocation) *lambda.Error {
-	return lambda.NotFound(code, "There is no %s deployed on %s", inv.LambdaID, inv.Account)
+	return lambda.NotFound(code, "There is no %.100s deployed on %s", inv.LambdaID, inv.Account)
 }
 
 func callOf(inv *lambda.Invocation, logs *collector) runtime.Call {

@@ -341,7 +341,7 @@ func clone(l *lambda.Lambda) *lambda.Lambda {
 }
 
 func noLambda(account, id string) error {
-	return lambda.NotFound(lambda.CodeMissingLambda, "There is no lambda %s on %s", id, account)
+	return lambda.NotFound(lambda.CodeMissingLambda, "There is no lambda %.100s on %s", id, account)
 }
 
 func nameTaken(name string) error {
