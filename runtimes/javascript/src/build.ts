@@ -3,13 +3,15 @@
 import * as acorn from 'acorn';
 import { type BuildRequest, type BuildResponse, type Diagnostic, Severity } from './codec.ts';
 import { compile, encodeArtifact, FILE, isAvailable, missing } from './load.ts';
-import { type GlobalUse, type Names, type Node, resolve } from './scope.ts';
+import { type Names, type NameUse, type Node, type Place, resolve } from './scope.ts';
 
 /** The longest source, in characters. */
 export const MAX_SOURCE = 100_000;
 
 /** More diagnostics than this help nobody. */
 const MAX_DIAGNOSTICS = 100;
+
+const TOO_DEEP = 'The source is nested too deeply to be read.';
 
 const SIGNATURE = 'function lambda(input, callback) { … }';
 
@@ -26,7 +28,7 @@ function check({ source, dependencies }: BuildRequest): Diagnostic[] {
   }
   const unknown = dependencies.map((d) => error('dependency', `There is no dependency ${d.name} ${d.version}. ${missing(d.name)}`));
   try {
-    const program = acorn.parse(source, {
+    const program = Parser.parse(source, {
       ecmaVersion: 'latest',
       sourceType: 'script',
       allowReturnOutsideFunction: true,
@@ -34,7 +36,7 @@ function check({ source, dependencies }: BuildRequest): Diagnostic[] {
       locations: true,
     });
     const names = resolve(program);
-    return [...unknown, ...contract(program, names), ...names.globals.flatMap(use), ...engine(source)];
+    return [...unknown, ...contract(program, names), ...names.globals(GLOBALS).flatMap(use), ...engine(source)];
   } catch (fault) {
     return [...unknown, syntax(fault)];
   }
@@ -52,10 +54,32 @@ function lengthOf(source: string): number {
 
 // Syntax
 
+/**
+ * Scopes within one another. The parser notes a var in every block around it,
+ * so without a bound a short source could take all of the builder's memory.
+ */
+const MAX_SCOPES = 500;
+
+/** What acorn's plugins may extend, of which its types say nothing. */
+interface Scoped {
+  scopeStack: unknown[];
+  enterScope(flags: number): void;
+}
+
+const Parser = acorn.Parser.extend((Base) => {
+  const ScopedBase = Base as unknown as new (...args: never[]) => Scoped;
+  return class extends ScopedBase {
+    override enterScope(flags: number): void {
+      if (this.scopeStack.length >= MAX_SCOPES) throw new RangeError(TOO_DEEP);
+      super.enterScope(flags);
+    }
+  } as unknown as typeof acorn.Parser;
+});
+
 function syntax(fault: unknown): Diagnostic {
   const { message, loc } = fault as { message: string; loc?: acorn.Position };
   if (fault instanceof RangeError || message.startsWith('Not enough stack space')) {
-    return error('syntax', 'The source is nested too deeply to be read.');
+    return error('syntax', TOO_DEEP);
   }
   if (loc === undefined) throw fault;
   const text = message.replace(/ \(\d+:\d+\)$/, '');
@@ -71,6 +95,7 @@ function engine(source: string): Diagnostic[] {
     compile(source);
     return [];
   } catch (fault) {
+    if (fault instanceof RangeError) return [error('syntax', TOO_DEEP)];
     const line = new RegExp(`^${FILE}:(\\d+)`).exec((fault as Error).stack ?? '')?.[1];
     return [{ ...error('syntax', `${(fault as Error).message}.`), line: Number(line ?? 0) }];
   }
@@ -173,16 +198,18 @@ function isModuleExports(node: Node): boolean {
 function neverCallsBack(lambda: acorn.Function, names: Names): Diagnostic[] {
   const [input, callback] = lambda.params;
   if (input?.type === 'RestElement' || callback?.type === 'RestElement') return [];
-  if (lambda.type !== 'ArrowFunctionExpression' && names.uses('arguments') > 0) return [];
+  if (lambda.type !== 'ArrowFunctionExpression' && names.uses('arguments')) return [];
   const name = callback?.type === 'AssignmentPattern' ? callback.left : callback;
-  if (name !== undefined && (name.type !== 'Identifier' || names.uses(name.name) > 0)) return [];
+  if (name !== undefined && (name.type !== 'Identifier' || names.uses(name.name))) return [];
   const text = `lambda never uses its callback, so each call will end at the time limit. Call it with the result: callback(null, result)`;
   return [at(lambda as Node, { ...error('contract', text), severity: Severity.warning })];
 }
 
 // Uses of globals: what is forbidden and what is not there
 
-function use(global: GlobalUse): Diagnostic[] {
+const GLOBALS: ReadonlySet<string> = new Set(['eval', 'Function', 'globalThis', 'global', 'require']);
+
+function use(global: NameUse): Diagnostic[] {
   switch (global.node.name) {
     case 'eval':
       return isTypeof(global) ? [] : [forbidden(global.node, 'eval')];
@@ -202,32 +229,27 @@ function forbidden(node: Node, name: string): Diagnostic {
   return at(node, error('forbidden', `${name} makes code of text, which a lambda must not do. Write the code as a function.`));
 }
 
-function throughGlobal({ node, parents }: GlobalUse): Diagnostic[] {
-  const member = parents.at(-1);
+function throughGlobal({ node, outer }: NameUse): Diagnostic[] {
+  const member = outer?.node;
   if (member?.type !== 'MemberExpression' || member.object !== node) return [];
   const name = propertyName(member);
   if (name !== 'eval' && name !== 'Function') return [];
-  return isCalled({ node: member, parents: parents.slice(0, -1) }) ? [forbidden(member, name)] : [];
+  return isCalled(outer!) ? [forbidden(member, name)] : [];
 }
 
-function required(global: GlobalUse): Diagnostic[] {
-  const call = global.parents.at(-1);
+function required(global: NameUse): Diagnostic[] {
+  const call = global.outer?.node;
   if (call?.type !== 'CallExpression' || call.callee !== global.node) return [];
   const id = constant(call.arguments[0]);
   if (id === undefined || isAvailable(id)) return [];
   return [at(call, error('dependency', missing(id)))];
 }
 
-interface Place {
-  node: Node;
-  parents: Node[];
-}
-
 /** Called or constructed: f(), new f(), (0, f)(), f?.(), f.call(), f.apply(). */
-function isCalled({ node, parents }: Place): boolean {
+function isCalled({ node, outer }: Place): boolean {
   let inner = node;
-  for (let i = parents.length - 1; i >= 0; i--) {
-    const parent = parents[i]!;
+  for (let place = outer; place !== undefined; place = place.outer) {
+    const parent = place.node;
     if ((parent.type === 'CallExpression' || parent.type === 'NewExpression') && parent.callee === inner) return true;
     if (parent.type === 'TaggedTemplateExpression' && parent.tag === inner) return true;
     const passes =
@@ -241,8 +263,8 @@ function isCalled({ node, parents }: Place): boolean {
   return false;
 }
 
-function isTypeof({ node, parents }: Place): boolean {
-  const parent = parents.at(-1);
+function isTypeof({ node, outer }: Place): boolean {
+  const parent = outer?.node;
   return parent?.type === 'UnaryExpression' && parent.operator === 'typeof' && parent.argument === node;
 }
 

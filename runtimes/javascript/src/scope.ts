@@ -5,12 +5,14 @@ import type * as acorn from 'acorn';
 /** A syntax node, looked at generically: acorn's types name each kind. */
 export type Node = acorn.AnyNode;
 
-/** A use of a name that nothing in the source declares. */
-export interface GlobalUse {
-  node: acorn.Identifier;
-  /** The nodes around the use, the outermost first. */
-  parents: Node[];
+/** A node and what is around it. Nodes share their surroundings: a copy for each would take depth times length. */
+export interface Place<N extends Node = Node> {
+  node: N;
+  outer: Place | undefined;
 }
+
+/** A use of a name. */
+export type NameUse = Place<acorn.Identifier>;
 
 interface Scope {
   names: Set<string>;
@@ -19,15 +21,16 @@ interface Scope {
   outer: Scope | undefined;
 }
 
-interface Use extends GlobalUse {
+interface Use extends NameUse {
   scope: Scope;
 }
 
 /** What a source declares and uses. */
 export interface Names {
-  globals: GlobalUse[];
-  /** Uses of declared names, by the name. */
-  uses(name: string): number;
+  /** The uses of these names where nothing in the source declares them, in the order of the source. */
+  globals(names: ReadonlySet<string>): NameUse[];
+  /** Whether the name is used where the source declares it. */
+  uses(name: string): boolean;
 }
 
 /** Resolves the names of a program. */
@@ -40,34 +43,31 @@ export function resolve(program: acorn.Program): Names {
 class Walker {
   private scope: Scope = { names: new Set(), isFunction: true, outer: undefined };
   private readonly found: Use[] = [];
-  private readonly parents: Node[] = [];
+  private place: Place | undefined;
 
   program(node: acorn.Program): void {
     this.visit(node);
   }
 
   names(): Names {
-    const globals: GlobalUse[] = [];
-    const counts = new Map<string, number>();
-    for (const use of this.found) {
-      const { name } = use.node;
-      if (isDeclared(use.scope, name)) counts.set(name, (counts.get(name) ?? 0) + 1);
-      else globals.push(use);
-    }
-    return { globals, uses: (name) => counts.get(name) ?? 0 };
+    return {
+      globals: (names) => this.found.filter(({ node, scope }) => names.has(node.name) && !isDeclared(scope, node.name)),
+      uses: (name) => this.found.some(({ node, scope }) => node.name === name && isDeclared(scope, name)),
+    };
   }
 
   private visit(node: Node | null | undefined): void {
     if (node === null || node === undefined) return;
-    this.parents.push(node);
+    const outer = this.place;
+    this.place = { node, outer };
     this.enter(node);
-    this.parents.pop();
+    this.place = outer;
   }
 
   private enter(node: Node): void {
     switch (node.type) {
       case 'Identifier':
-        this.found.push({ node, parents: this.parents.slice(0, -1), scope: this.scope });
+        this.found.push({ node, outer: this.place?.outer, scope: this.scope });
         return;
       case 'FunctionDeclaration':
         if (node.id) this.scope.names.add(node.id.name);
