@@ -136,31 +136,15 @@ func (c *Controller) retry(ctx context.Context, temporary func(error) bool, f fu
 	}
 }
 
-// maxDiagnostics bounds what a Build Error tells.
-const maxDiagnostics = 20
-
 // failureOf tells what is wrong with the source, as a compiler would, or nil.
 func failureOf(r host.BuildResult) *lambda.Failure {
-	var lines []string
-	for _, d := range r.Diagnostics {
-		if d.Severity == host.SeverityError && len(lines) < maxDiagnostics {
-			lines = append(lines, textOf(d))
-		}
+	if fault := r.Fault(); fault != "" {
+		return &lambda.Failure{Code: lambda.CodeLambdaContract, Message: fault}
 	}
-	switch {
-	case len(lines) > 0:
-		return &lambda.Failure{Code: lambda.CodeLambdaContract, Message: strings.Join(lines, "\n")}
-	case len(r.Artifact) == 0:
+	if len(r.Artifact) == 0 {
 		return &lambda.Failure{Code: lambda.CodeDeploymentFailed, Message: "the runtime built nothing and did not say why"}
 	}
 	return nil
-}
-
-func textOf(d host.Diagnostic) string {
-	if d.Line <= 0 {
-		return d.Message
-	}
-	return fmt.Sprintf("%d:%d: %s", d.Line, d.Column, d.Message)
 }
 
 // rollOut waits for the gateways and makes the version live.

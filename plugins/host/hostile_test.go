@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -216,6 +217,16 @@ var behaviours = map[string]attack{
 		time.Sleep(100 * time.Millisecond)
 		return once(func(uint64) *runtimev1.RuntimeFrame { return answer(id, "1") })(s, id)
 	},
+	"retires without end": forEver(func(uint64) *runtimev1.RuntimeFrame {
+		return &runtimev1.RuntimeFrame{Retire: &runtimev1.Retire{Reason: "again"}}
+	}),
+	"kills itself": func(s hostStream, id uint64) error {
+		if err := s.Send(&runtimev1.RuntimeFrame{Exit: &runtimev1.Exit{CallId: id, Reason: "process.kill(process.pid, 'SIGKILL')"}}); err != nil {
+			return err
+		}
+		time.Sleep(50 * time.Millisecond)
+		return syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	},
 	"answers and dies": func(s hostStream, _ uint64) error {
 		for calls := firstCalls; calls < 500; {
 			frame, err := s.Recv()
@@ -362,6 +373,13 @@ func TestAnExitBlamesTheCallItNames(t *testing.T) {
 			awaitEnd(t, p)
 		})
 	}
+	t.Run("also when it ends by SIGKILL", func(t *testing.T) {
+		p, _ := attacked(t, "kills itself")
+		_, err := p.Handle(context.Background(), runtime.Call{Payload: []byte("1")})
+		var exit *host.ExitError
+		require.ErrorAs(t, err, &exit)
+		require.Equal(t, host.ExitError{Reason: "process.kill(process.pid, 'SIGKILL')", Own: true}, *exit)
+	})
 	t.Run("and no other", func(t *testing.T) {
 		p, _ := attacked(t, "exits")
 		culprit := start(t, p, context.Background(), order{})
@@ -381,6 +399,16 @@ func TestARetiredProcessFinishesWhatItHas(t *testing.T) {
 	_, err := p.Handle(context.Background(), runtime.Call{Payload: []byte("1")})
 	require.ErrorIs(t, err, host.ErrUnavailable)
 	require.NoError(t, <-done)
+}
+
+func TestAProcessThatAsksToBeReplacedAgainAndAgainIsLoggedOnce(t *testing.T) {
+	p, log := attacked(t, "retires without end")
+	_, err := p.Handle(context.Background(), runtime.Call{Payload: []byte("1")})
+	var exit *host.ExitError
+	require.ErrorAs(t, err, &exit)
+	awaitEnd(t, p)
+	require.Contains(t, p.ExitReason(), "entries a second")
+	require.Equal(t, 1, strings.Count(log.String(), "asks to be replaced"))
 }
 
 func TestASilentProcessIsGivenNoCallsAndKilledAtADeadline(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-plugin"
@@ -259,13 +260,26 @@ func (p *Process) cause() verdict {
 			v.reason, v.culprit = p.exit.reason, p.exit.id
 		case p.output.toldOfMemory() && v.reason != "exit status 0":
 			v.reason = reasonMemory // the language noticed before the watch did
+		case fromOutside(p.box.Signal()):
+			v.shared = true
 		}
-		if s := p.session.Load(); s != nil {
+		if s := p.session.Load(); s != nil && !v.shared {
 			v.sole = s.sole(time.Now())
 		}
 		p.verdict = &v
 	}
 	return *p.verdict
+}
+
+// fromOutside says that a signal is one that people and the kernel send to end a
+// process. Faulty code does not cause it, and code that sends it to itself is
+// announced before.
+func fromOutside(signal syscall.Signal) bool {
+	switch signal {
+	case syscall.SIGKILL, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP:
+		return true
+	}
+	return false
 }
 
 // sessionEnded is called by the session's receiver when the stream ends.

@@ -192,7 +192,7 @@ func TestBuildWorksWithoutLoad(t *testing.T) {
 	require.ErrorIs(t, err, host.ErrUnavailable)
 }
 
-// Hazard 1: go-plugin's own reader of stderr panics on some of these lines.
+// go-plugin's own reader of stderr panics on some of these lines.
 func TestNoLineOnStderrHarmsTheHost(t *testing.T) {
 	for _, line := range []string{
 		`{"@message":1}`, `{"@level":5}`, `{"@timestamp":{}}`, `{"@message":"x","@level":null,"a":[]}`,
@@ -224,7 +224,7 @@ func TestAFloodOnStderrIsCountedNotKept(t *testing.T) {
 	require.Contains(t, log.String(), "said more than is kept")
 }
 
-// Hazard 2.
+// What the gateway was started with may hold secrets.
 func TestTheProcessSeesNothingOfTheHostsEnvironment(t *testing.T) {
 	t.Setenv("VAULT_TOKEN", "s.secret")
 	got, err := tell(t, obedient(t), order{Do: "environ"})
@@ -239,7 +239,7 @@ func TestTheProcessSeesNothingOfTheHostsEnvironment(t *testing.T) {
 	}
 }
 
-// Hazard 3.
+// gRPC's default limit is 4 MiB, less than a payload may have.
 func TestMessagesAreBoundedOnBothSides(t *testing.T) {
 	p := obedient(t)
 	most := []byte(`"` + strings.Repeat("x", plugins.MaxPayload-2) + `"`)
@@ -268,7 +268,7 @@ func TestMessagesAreBoundedOnBothSides(t *testing.T) {
 	require.True(t, p.Available())
 }
 
-// Hazard 4.
+// A call must not wait for its deadline when nobody is left to answer it.
 func TestAProcessThatEndsMidCallEndsTheCallAtOnce(t *testing.T) {
 	t.Run("with one call open it is that call's doing", func(t *testing.T) {
 		p := obedient(t)
@@ -299,6 +299,24 @@ func TestAProcessThatEndsMidCallEndsTheCallAtOnce(t *testing.T) {
 			require.Equal(t, host.ExitError{Reason: "signal: killed"}, *exit)
 		}
 	})
+	for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGHUP} {
+		t.Run("a signal that nobody announced came from outside: "+signal.String(), func(t *testing.T) {
+			p := obedient(t)
+			done := start(t, p, context.Background(), order{Do: "sleep", N: 60_000})
+			require.NoError(t, syscall.Kill(p.PID(), signal))
+			var exit *host.ExitError
+			require.ErrorAs(t, <-done, &exit)
+			require.Equal(t, host.ExitError{Reason: "signal: " + signal.String()}, *exit)
+		})
+	}
+	t.Run("a signal that faulty code causes is that call's doing", func(t *testing.T) {
+		p := obedient(t)
+		done := start(t, p, context.Background(), order{Do: "sleep", N: 60_000})
+		require.NoError(t, syscall.Kill(p.PID(), syscall.SIGBUS))
+		var exit *host.ExitError
+		require.ErrorAs(t, <-done, &exit)
+		require.True(t, exit.Own)
+	})
 	t.Run("an abandoned call may be to blame as well", func(t *testing.T) {
 		p := obedient(t)
 		ctx, cancel := context.WithCancel(context.Background())
@@ -312,7 +330,7 @@ func TestAProcessThatEndsMidCallEndsTheCallAtOnce(t *testing.T) {
 	})
 }
 
-// Hazard 6.
+// go-plugin's own way to end a process does not ask for its open calls.
 func TestDrainLetsOpenCallsFinish(t *testing.T) {
 	p := obedient(t)
 	done := start(t, p, context.Background(), order{Do: "sleep", N: 300})
@@ -376,7 +394,7 @@ func TestKillInEveryState(t *testing.T) {
 	require.NoError(t, p.Drain(context.Background()))
 }
 
-// Hazard 7.
+// A stream of all calls has no deadline of one call: each goes in a frame.
 func TestDeadlineAndCancelReachTheRuntime(t *testing.T) {
 	for name, limit := range map[string]time.Duration{"deadline": 200 * time.Millisecond, "cancel": time.Hour} {
 		t.Run(name, func(t *testing.T) {
@@ -404,7 +422,8 @@ func TestDeadlineAndCancelReachTheRuntime(t *testing.T) {
 	})
 }
 
-// Hazard 8, before the handshake, and all else that can be wrong with a start.
+// What a runtime prints before its handshake, and all else that can be wrong with
+// a start.
 func TestAStartThatFailsSaysWhy(t *testing.T) {
 	for kind, want := range map[string]string{
 		"stray":            `the runtime printed "Debugger listening on ws://127.0.0.1:9229" on stdout where its handshake line must be`,
@@ -460,7 +479,7 @@ func TestAStartThatFailsSaysWhy(t *testing.T) {
 	})
 }
 
-// Hazard 8, after the handshake.
+// What a runtime prints after its handshake.
 func TestStdoutNeverBlocksTheProcessNorGrowsTheHost(t *testing.T) {
 	p := obedient(t)
 	before := rss(t)
@@ -486,7 +505,7 @@ func rss(t *testing.T) int64 {
 	return n * int64(os.Getpagesize())
 }
 
-// Hazard 10.
+// A gateway that was killed leaves sockets and folders behind.
 func TestTheRunFolderIsOwnedAndEmptied(t *testing.T) {
 	t.Run("what a killed gateway left is removed", func(t *testing.T) {
 		dir := filepath.Join(runDir(t), "new")
@@ -517,7 +536,7 @@ func TestTheRunFolderIsOwnedAndEmptied(t *testing.T) {
 	})
 }
 
-// Hazard 11: the gateway is killed.
+// A gateway that is killed cannot end what it started.
 func TestNoProcessOutlivesTheGateway(t *testing.T) {
 	self, err := os.Executable()
 	require.NoError(t, err)

@@ -187,7 +187,10 @@ func (s *session) acceptRetire(b []byte) error {
 		return err
 	}
 	s.refuse()
-	s.proc.log.Info().Str("reason", cut(e.reason, maxReason)).Msg("runtime process asks to be replaced")
+	if !s.retiring { // the runtime must not fill the log
+		s.retiring = true
+		s.proc.log.Info().Str("reason", cut(e.reason, maxReason)).Msg("runtime process asks to be replaced")
+	}
 	return nil
 }
 

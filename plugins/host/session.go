@@ -52,6 +52,8 @@ type session struct {
 	ended  chan struct{} // closed when nothing more will be received
 	idle   *rate.Limiter // only the receiver uses it
 
+	retiring bool // the runtime has asked to be replaced; only the receiver uses it
+
 	ids   atomic.Uint64
 	heard atomic.Int64 // UnixNano of the last frame
 

@@ -99,7 +99,8 @@ func (e *LoadError) Error() string { return e.Message }
 type ExitError struct {
 	Reason string
 	// Own is true if this call's code ended the process: the runtime named it, or
-	// no other call's code could have.
+	// no other call's code could have. A SIGKILL, SIGTERM, SIGINT or SIGHUP that the
+	// runtime did not announce came from outside and is nobody's.
 	Own bool
 }
 

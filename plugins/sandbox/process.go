@@ -191,6 +191,20 @@ func (p *Process) Status() string {
 	return p.state.String()
 }
 
+// Signal is what ended the process; 0 if no signal did, and before the end.
+func (p *Process) Signal() syscall.Signal {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.state == nil {
+		return 0
+	}
+	status, ok := p.state.Sys().(syscall.WaitStatus)
+	if !ok || !status.Signaled() {
+		return 0
+	}
+	return status.Signal()
+}
+
 // OutputRead is closed when the process has ended and what it printed has been
 // read, at the latest half a second after its end.
 func (p *Process) OutputRead() <-chan struct{} { return p.read }
