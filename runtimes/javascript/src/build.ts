@@ -61,17 +61,28 @@ function lengthOf(source: string): number {
 const MAX_SCOPES = 500;
 
 /** What acorn's plugins may extend, of which its types say nothing. */
-interface Scoped {
+interface Internals {
   scopeStack: unknown[];
   enterScope(flags: number): void;
+  validateRegExpPattern(state: { start: number; source: string; flags: string }): void;
+  raise(position: number, message: string): never;
 }
 
 const Parser = acorn.Parser.extend((Base) => {
-  const ScopedBase = Base as unknown as new (...args: never[]) => Scoped;
-  return class extends ScopedBase {
+  const Inner = Base as unknown as new (...args: never[]) => Internals;
+  return class extends Inner {
     override enterScope(flags: number): void {
       if (this.scopeStack.length >= MAX_SCOPES) throw new RangeError(TOO_DEEP);
       super.enterScope(flags);
+    }
+
+    /** The engine judges patterns: acorn's own check can take minutes for group names that repeat. */
+    override validateRegExpPattern({ start, source, flags }: { start: number; source: string; flags: string }): void {
+      try {
+        new RegExp(source, flags);
+      } catch (fault) {
+        this.raise(start, (fault as Error).message);
+      }
     }
   } as unknown as typeof acorn.Parser;
 });

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { before, after, test, type TestContext } from 'node:test';
 import { Runtime, type Diagnostic } from './runtime.ts';
 
@@ -92,6 +93,42 @@ for (const { name, source, want } of rows) {
 
 function place({ severity, code, line, column }: Diagnostic): string {
   return `${severity === 'SEVERITY_ERROR' ? 'E' : 'W'} ${code} ${line}:${column}`;
+}
+
+const around = (depth: number, open: string, inner: string, close: string): string => open.repeat(depth) + inner + close.repeat(depth);
+const deep = ['syntax'];
+
+/** Sources that are cheap to write: what they cost to check must not grow as depth times length. */
+const hostile: { name: string; source: string; want?: string[] }[] = [
+  { name: 'many names within 1500 operators', source: `${OK}\nvoid ${'!'.repeat(1500)}[${'a,'.repeat(47_000)}a]` },
+  { name: 'many uses of eval within 1500 operators', source: `${OK}\nvoid ${'!'.repeat(1500)}[${'eval,'.repeat(18_000)}a]`, want: ['forbidden'] },
+  { name: 'many names within 400 blocks', source: `${OK}\n${around(400, '{', 'a;'.repeat(47_000), '}')}` },
+  { name: 'many names within 1200 blocks', source: `${OK}\n${around(1200, '{', 'a;'.repeat(47_000), '}')}`, want: deep },
+  { name: 'many var within 3000 blocks', source: around(3000, '{', Array.from({ length: 9000 }, (_, i) => `var a${i};`).join(''), '}'), want: deep },
+  { name: 'many var within 450 blocks', source: `${OK}\n${around(450, '{', Array.from({ length: 9000 }, (_, i) => `var a${i};`).join(''), '}')}` },
+  { name: 'many names within classes', source: around(500, 'class A{static{', 'a;'.repeat(40_000), '}}'), want: deep },
+  { name: 'group names that repeat in nested alternatives', source: `${OK}\nconst r = /${around(1500, '(?:x|(?<a>)|(?<a>)|(?<a>)|(?<a>)|(?<a>)|', 'x', ')')}/;` },
+  { name: 'a pattern of 49 000 groups', source: `${OK}\nconst r = /${around(49_000, '(', '', ')')}/;`, want: deep },
+  { name: 'a pattern of 90 000 characters', source: `${OK}\nconst r = /${'a'.repeat(90_000)}/;` },
+  ...[['(', '1', ')'], ['[', '', ']'], ['{', '', '}'], ['`${', '1', '}`'], ['(', '', ''], ['{', '', ''], ['`${', '', '']].map(([open, inner, close]) => {
+    const depth = Math.floor(99_000 / (open!.length + close!.length));
+    return { name: `${open!}${close!}, ${String(depth)} deep`, source: around(depth, open!, inner!, close!), want: deep };
+  }),
+  { name: '200 levels of everything', source: `${OK}\n${around(200, '{', '', '}')}void ${around(200, '(', '1', ')')};void ${around(200, '[', '', ']')};${around(200, '`${', '1', '}`')}` },
+];
+
+for (const { name, source, want } of hostile) {
+  test(`build: bounded memory and time: ${name}`, async (t) => {
+    assert.ok(source.length <= 100_000);
+    const runtime = await Runtime.start(t);
+    const { diagnostics } = await runtime.build(source);
+    assert.deepEqual([...new Set(diagnostics.map((d) => d.code))], want ?? [], JSON.stringify(diagnostics.slice(0, 3)));
+    if (want === deep && !source.includes('const r')) assert.match(diagnostics[0]!.message, /nested too deeply/);
+    const peak = Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${String(runtime.child.pid)}/status`, 'utf8'))![1]);
+    assert.ok(peak < 220 << 10, `${String(peak >> 10)} MiB`);
+    // It still works.
+    assert.deepEqual((await runtime.build(OK)).diagnostics, []);
+  });
 }
 
 test('build: 100 000 characters pass, one more does not; a surrogate pair is one character', async () => {
