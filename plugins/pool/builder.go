@@ -9,8 +9,10 @@ import (
 	"github.com/sluice-faas/sluice/plugins/host"
 )
 
-// build runs one build on the runtime's builder. If the builder dies under it,
-// it is tried once more on a new one: nothing but that process was harmed.
+// build runs one build on the runtime's builder. A builder that dies or gets
+// stuck takes with it whatever else it was building, so which source did it is
+// not known: each is tried once more on a process of its own, and one that ends
+// that too is at fault, which its author is told.
 func (s *stock) build(ctx context.Context, source string, dependencies []host.Dependency) (host.BuildResult, error) {
 	select {
 	case s.buildSlots <- struct{}{}:
@@ -18,32 +20,71 @@ func (s *stock) build(ctx context.Context, source string, dependencies []host.De
 	case <-ctx.Done():
 		return host.BuildResult{}, fmt.Errorf("wait for a builder: %w", ctx.Err())
 	}
-	for attempt := 1; ; attempt++ {
-		result, died, err := s.buildOnce(ctx, source, dependencies)
-		if err == nil || !died || attempt == 2 || ctx.Err() != nil {
-			return result, err
-		}
+	result, lost, err := s.buildShared(ctx, source, dependencies)
+	if !lost {
+		return result, err
 	}
+	s.pool.log.Warn().Str("runtime", s.name).Err(err).Msg("a builder was lost: build again on another")
+	result, lost, err = s.buildAlone(ctx, source, dependencies)
+	switch {
+	case !lost:
+		return result, err
+	case s.isClosed():
+		return host.BuildResult{}, fmt.Errorf("%w: %w", ErrClosed, err)
+	}
+	s.pool.log.Warn().Str("runtime", s.name).Err(err).Msg("a source ended two builders")
+	return host.BuildResult{Diagnostics: []host.Diagnostic{{
+		Severity: host.SeverityError, Code: codeResources,
+		Message: "The code could not be checked: the builder ran out of memory or time on it. Make it smaller or less deeply nested.",
+	}}}, nil
 }
 
-func (s *stock) buildOnce(ctx context.Context, source string, dependencies []host.Dependency) (result host.BuildResult, died bool, err error) {
+// codeResources is the code of the diagnostic for a source that no builder survives.
+const codeResources = "resources"
+
+func (s *stock) buildShared(ctx context.Context, source string, dependencies []host.Dependency) (result host.BuildResult, lost bool, err error) {
 	b, err := s.getBuilder(ctx)
 	if err != nil {
 		return host.BuildResult{}, false, err
 	}
 	defer s.putBuilder()
+	result, lost, err = s.buildOn(ctx, b, source, dependencies)
+	if lost {
+		s.dropBuilder(b)
+	}
+	return result, lost, err
+}
+
+// buildAlone builds on a process that does nothing else and ends afterwards.
+func (s *stock) buildAlone(ctx context.Context, source string, dependencies []host.Dependency) (result host.BuildResult, lost bool, err error) {
+	b, err := s.await(ctx, s.order())
+	if err != nil {
+		return host.BuildResult{}, false, &StartError{Runtime: s.name, Err: err}
+	}
+	defer s.pool.kill(b)
+	return s.buildOn(ctx, b, source, dependencies)
+}
+
+// buildOn tells whether the builder was lost by it: it ended, or does not answer.
+func (s *stock) buildOn(ctx context.Context, b *member, source string, dependencies []host.Dependency) (result host.BuildResult, lost bool, err error) {
 	limited, cancel := context.WithTimeout(ctx, s.pool.cfg.BuildTimeout)
 	defer cancel()
 	result, err = b.proc.Build(limited, source, dependencies)
-	if err == nil {
+	switch {
+	case err == nil:
 		return result, false, nil
-	}
-	if errors.Is(limited.Err(), context.DeadlineExceeded) && ctx.Err() == nil {
-		// It may never come back from this source; the next build gets a new one.
-		s.dropBuilder(b)
-		return host.BuildResult{}, false, fmt.Errorf("build took longer than %v: %w", s.pool.cfg.BuildTimeout, err)
+	case ctx.Err() != nil:
+		return host.BuildResult{}, false, fmt.Errorf("build: %w", err)
+	case limited.Err() != nil:
+		return host.BuildResult{}, true, fmt.Errorf("build took longer than %v: %w", s.pool.cfg.BuildTimeout, err)
 	}
 	return host.BuildResult{}, b.ended() || errors.Is(err, host.ErrUnavailable), fmt.Errorf("build: %w", err)
+}
+
+func (s *stock) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
 }
 
 // getBuilder finds the builder or starts it, one at a time. putBuilder must follow.

@@ -28,7 +28,7 @@ type Config struct {
 	// LoadTimeout is how long user code may take to load (10 s). Taking longer
 	// is the author's fault.
 	LoadTimeout time.Duration
-	// BuildTimeout is how long one build may take (20 s). A builder that takes
+	// BuildTimeout is how long one attempt to build may take (10 s). A builder that takes
 	// longer is replaced.
 	BuildTimeout time.Duration
 	// StartConcurrency is how many processes may be launched at once (2).
@@ -58,7 +58,7 @@ func (c Config) withDefaults() Config {
 	duration(&c.DrainTimeout, 35*time.Second)
 	duration(&c.StartTimeout, 30*time.Second)
 	duration(&c.LoadTimeout, 10*time.Second)
-	duration(&c.BuildTimeout, 20*time.Second)
+	duration(&c.BuildTimeout, 10*time.Second)
 	return c
 }
 

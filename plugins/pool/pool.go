@@ -218,6 +218,9 @@ func (p *Pool) Retire(key string) {
 
 // Build checks source and makes its artifact, in a process of the runtime that
 // never runs user code. It is started when first needed and anew when it died.
+// A source that two processes did not survive, or not answer in
+// Config.BuildTimeout, is at fault: the result is an error diagnostic with the
+// code "resources". A builder that cannot be started is a *StartError.
 // No more than Config.BuildConcurrency builds go on at once; others wait until
 // ctx ends.
 func (p *Pool) Build(ctx context.Context, runtimeName, source string, dependencies []host.Dependency) (host.BuildResult, error) {

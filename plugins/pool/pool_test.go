@@ -663,6 +663,17 @@ func TestClose(t *testing.T) {
 	})
 }
 
+// requireTooCostly says that the source was blamed, in a way its author reads.
+func requireTooCostly(t *testing.T, result host.BuildResult, err error) {
+	t.Helper()
+	require.NoError(t, err)
+	require.Empty(t, result.Artifact)
+	require.Len(t, result.Diagnostics, 1)
+	require.Equal(t, host.SeverityError, result.Diagnostics[0].Severity)
+	require.Equal(t, "resources", result.Diagnostics[0].Code)
+	require.Contains(t, result.Fault(), "ran out of memory or time")
+}
+
 func TestBuild(t *testing.T) {
 	t.Run("one process builds, again and again", func(t *testing.T) {
 		l := &lab{}
@@ -704,9 +715,8 @@ func TestBuild(t *testing.T) {
 		})
 	})
 	t.Run("one that dies is replaced and the build repeated once", func(t *testing.T) {
-		deaths := 1
 		l := &lab{behaviour: behaviour{build: func(_ context.Context, p *process, source string) (host.BuildResult, error) {
-			if p.id <= deaths {
+			if p.id == 1 {
 				p.exit("killed")
 				return host.BuildResult{}, errors.New("connection lost")
 			}
@@ -716,10 +726,111 @@ func TestBuild(t *testing.T) {
 			_, err := p.Build(bg, "fake", "source", nil)
 			require.NoError(t, err)
 			require.Equal(t, 2, l.launched())
-			deaths = 100
-			_, err = p.Build(bg, "fake", "source", nil)
-			require.ErrorContains(t, err, "connection lost")
-			require.Equal(t, 3, l.launched())
+			synctest.Wait()
+			require.Empty(t, l.running(), "the process of the second attempt has ended")
+		})
+	})
+	t.Run("a source that ends two builders is at fault", func(t *testing.T) {
+		l := &lab{behaviour: behaviour{build: func(_ context.Context, p *process, source string) (host.BuildResult, error) {
+			if source == "huge" {
+				p.exit("out of memory")
+				return host.BuildResult{}, errors.New("connection lost")
+			}
+			return host.BuildResult{Artifact: []byte(source)}, nil
+		}}}
+		in(t, l, pool.Config{}, func(t *testing.T, p *pool.Pool) {
+			result, err := p.Build(bg, "fake", "huge", nil)
+			requireTooCostly(t, result, err)
+			require.Equal(t, 2, l.launched())
+			result, err = p.Build(bg, "fake", "source", nil)
+			require.NoError(t, err)
+			require.Equal(t, "source", string(result.Artifact))
+		})
+	})
+	t.Run("what shares the builder with such a source is not", func(t *testing.T) {
+		l := &lab{behaviour: behaviour{build: func(_ context.Context, p *process, source string) (host.BuildResult, error) {
+			select {
+			case <-time.After(time.Second):
+			case <-p.done:
+				return host.BuildResult{}, errors.New("connection lost")
+			}
+			if source == "huge" {
+				p.exit("out of memory")
+				return host.BuildResult{}, errors.New("connection lost")
+			}
+			time.Sleep(time.Millisecond) // so that the other's end comes first
+			if p.ended() {
+				return host.BuildResult{}, errors.New("connection lost")
+			}
+			return host.BuildResult{Artifact: []byte(source)}, nil
+		}}}
+		in(t, l, pool.Config{}, func(t *testing.T, p *pool.Pool) {
+			var wg sync.WaitGroup
+			for range 2 {
+				wg.Go(func() {
+					result, err := p.Build(bg, "fake", "huge", nil)
+					requireTooCostly(t, result, err)
+				})
+				wg.Go(func() {
+					result, err := p.Build(bg, "fake", "source", nil)
+					require.NoError(t, err)
+					require.Equal(t, "source", string(result.Artifact))
+				})
+			}
+			wg.Wait()
+		})
+	})
+	t.Run("a second builder that cannot start is not the source's fault", func(t *testing.T) {
+		l := &lab{behaviour: behaviour{
+			launch: func(n int) error {
+				if n > 1 {
+					return errLaunch
+				}
+				return nil
+			},
+			build: func(_ context.Context, p *process, _ string) (host.BuildResult, error) {
+				p.exit("killed")
+				return host.BuildResult{}, errors.New("connection lost")
+			},
+		}}
+		in(t, l, pool.Config{}, func(t *testing.T, p *pool.Pool) {
+			_, err := p.Build(bg, "fake", "source", nil)
+			var start *pool.StartError
+			require.ErrorAs(t, err, &start)
+			require.ErrorIs(t, err, errLaunch)
+		})
+	})
+	t.Run("who stops waiting blames nobody", func(t *testing.T) {
+		l := &lab{behaviour: behaviour{build: func(ctx context.Context, _ *process, _ string) (host.BuildResult, error) {
+			<-ctx.Done()
+			return host.BuildResult{}, ctx.Err()
+		}}}
+		in(t, l, pool.Config{BuildTimeout: time.Minute}, func(t *testing.T, p *pool.Pool) {
+			ctx, cancel := context.WithTimeout(bg, 90*time.Second)
+			defer cancel()
+			_, err := p.Build(ctx, "fake", "source", nil)
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+		})
+	})
+	t.Run("closing the pool under a build blames nobody", func(t *testing.T) {
+		l := &lab{behaviour: behaviour{build: func(_ context.Context, p *process, _ string) (host.BuildResult, error) {
+			if p.id == 1 {
+				p.exit("killed")
+			}
+			<-p.done
+			return host.BuildResult{}, errors.New("connection lost")
+		}}}
+		in(t, l, pool.Config{}, func(t *testing.T, p *pool.Pool) {
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				_, err := p.Build(bg, "fake", "source", nil)
+				require.ErrorIs(t, err, pool.ErrClosed)
+			})
+			synctest.Wait()
+			ctx, cancel := context.WithTimeout(bg, time.Second)
+			defer cancel()
+			_ = p.Close(ctx)
+			wg.Wait()
 		})
 	})
 	t.Run("one that gets stuck is replaced", func(t *testing.T) {
@@ -731,13 +842,13 @@ func TestBuild(t *testing.T) {
 			return host.BuildResult{}, nil
 		}}}
 		in(t, l, pool.Config{BuildTimeout: time.Second}, func(t *testing.T, p *pool.Pool) {
-			_, err := p.Build(bg, "fake", "endless", nil)
-			require.ErrorContains(t, err, "build took longer than 1s")
+			result, err := p.Build(bg, "fake", "endless", nil)
+			requireTooCostly(t, result, err)
 			synctest.Wait()
 			require.Empty(t, l.running())
 			_, err = p.Build(bg, "fake", "source", nil)
 			require.NoError(t, err)
-			require.Equal(t, 2, l.launched())
+			require.Equal(t, 3, l.launched())
 		})
 	})
 	t.Run("one that cannot start is told", func(t *testing.T) {
