@@ -170,9 +170,7 @@ func TestAKilledNodeProcessFailsOnlyTheCallsInsideIt(t *testing.T) {
 				}
 				failed.Add(1)
 				var e *client.Error
-				platform := errors.As(err, &e) && e.Status == http.StatusInternalServerError && e.Code == client.CodeRuntimeGeneral
-				own := errors.As(err, &e) && e.Status == client.StatusLambdaFailed && e.Code == client.CodeCustomFailure
-				if !platform && !own {
+				if !errors.As(err, &e) || e.Status != http.StatusInternalServerError || e.Code != client.CodeRuntimeGeneral {
 					t.Errorf("a call inside the killed process was answered with %v", err)
 				}
 			}
@@ -197,6 +195,45 @@ func TestAKilledNodeProcessFailsOnlyTheCallsInsideIt(t *testing.T) {
 	t.Logf("%d calls, %d failed", calls.Load(), failed.Load())
 	require.Positive(t, failed.Load(), "the kills met no call")
 	require.LessOrEqual(t, failed.Load(), int64(kills*callers), "more calls failed than were inside")
+}
+
+func TestTheOnlyCallInAKilledNodeProcessIsNotToBlame(t *testing.T) {
+	t.Parallel()
+	g := sharedGateway(t)
+	author, app := developer(t, g), brand(t, g)
+	var e *client.Error
+	for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
+		t.Run("from outside by "+signal.String(), func(t *testing.T) {
+			name := newName("single")
+			l := deployed(t, author, "single", `
+				process.title = '`+name+`'
+				function lambda(input, callback) { if (!input.payload.stay) callback(null, 1) }`)
+			require.Equal(t, "1", invoked(t, app, l.ID, nil))
+			answer := make(chan error, 1)
+			go func() {
+				_, err := app.Invoke(context.Background(), l.ID, map[string]bool{"stay": true})
+				answer <- err
+			}()
+			select {
+			case err := <-answer:
+				require.FailNow(t, "it was answered too soon", "%v", err)
+			case <-time.After(300 * time.Millisecond): // it is inside by now
+			}
+			require.NoError(t, syscall.Kill(named(t, g, name).PID, signal))
+			require.ErrorAs(t, <-answer, &e)
+			require.Equal(t, http.StatusInternalServerError, e.Status, e.Message)
+			require.Equal(t, client.CodeRuntimeGeneral, e.Code)
+			require.Equal(t, "1", invoked(t, app, l.ID, nil), "the next call is served")
+		})
+	}
+	t.Run("but is when it sends the signal itself", func(t *testing.T) {
+		l := deployed(t, author, "selfkilled", `function lambda(input, callback) { process.kill(process.pid, 'SIGKILL') }`)
+		_, err := app.Invoke(t.Context(), l.ID, nil)
+		require.ErrorAs(t, err, &e)
+		require.Equal(t, client.StatusLambdaFailed, e.Status, e.Message)
+		require.Equal(t, client.CodeCustomFailure, e.Code)
+		require.Contains(t, e.Message, "SIGKILL")
+	})
 }
 
 // named waits for the process of that name: after a kill it is started anew.

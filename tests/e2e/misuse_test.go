@@ -437,23 +437,23 @@ func TestOtherFormsOfHTTP(t *testing.T) {
 
 	for name, tt := range map[string]struct {
 		request string
-		status  int
+		status  int // 501 and 505 are net/http's own words for a request it cannot read
 	}{
 		"HTTP/1.0":                          {post + "0\r\n" + auth + "Content-Length: 2\r\n\r\n{}", 200},
 		"HTTP/1.0 without a length":         {post + "0\r\n" + auth + "\r\n", 200},
 		"HTTP/1.1 without a host":           {post + "1\r\n" + auth + "Content-Length: 2\r\n\r\n{}", 400},
-		"a length and chunks":               {post + "1\r\nHost: x\r\n" + auth + "Connection: close\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", 0},
+		"a length and chunks":               {post + "1\r\nHost: x\r\n" + auth + "Connection: close\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", 200},
 		"two lengths":                       {post + "1\r\nHost: x\r\n" + auth + "Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", 400},
 		"a negative length":                 {post + "1\r\nHost: x\r\n" + auth + "Content-Length: -2\r\n\r\n{}", 400},
 		"chunks":                            {post + "1\r\nHost: x\r\n" + auth + "Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n", 200},
 		"a broken chunk":                    {post + "1\r\nHost: x\r\n" + auth + "Connection: close\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n", 400},
 		"an encoding that is unknown":       {post + "1\r\nHost: x\r\n" + auth + "Connection: close\r\nTransfer-Encoding: gzip\r\n\r\n{}", 501},
 		"another content type":              {post + "1\r\nHost: x\r\n" + auth + "Connection: close\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}", 200},
-		"a header folded over two lines":    {post + "1\r\nHost: x\r\n" + auth + "Connection: close\r\nX-A: b\r\n c\r\nContent-Length: 2\r\n\r\n{}", 0},
+		"a header folded over two lines":    {post + "1\r\nHost: x\r\n" + auth + "Connection: close\r\nX-A: b\r\n c\r\nContent-Length: 2\r\n\r\n{}", 200},
 		"a header with a blank in its name": {post + "1\r\nHost: x\r\n" + auth + "X A: b\r\nContent-Length: 2\r\n\r\n{}", 400},
 		"an unknown version":                {strings.TrimSuffix(post, "HTTP/1.") + "HTTP/9.9\r\nHost: x\r\n\r\n", 505},
 		"rubbish":                           {"\x16\x03\x01 nonsense\r\n\r\n", 400},
-		"5 000 headers":                     {post + "1\r\nHost: x\r\n" + auth + "Connection: close\r\n" + strings.Repeat("X-Many: 1\r\n", 5000) + "Content-Length: 2\r\n\r\n{}", 0},
+		"5 000 headers":                     {post + "1\r\nHost: x\r\n" + auth + "Connection: close\r\n" + strings.Repeat("X-Many: 1\r\n", 5000) + "Content-Length: 2\r\n\r\n{}", 200},
 		"one header of 4 MB":                {post + "1\r\nHost: x\r\n" + auth + "X-Long: " + strings.Repeat("a", 4<<20) + "\r\n\r\n", 431},
 		"an X-Request-ID of 10 kB":          {post + "1\r\nHost: x\r\n" + auth + "Connection: close\r\nX-Request-ID: " + strings.Repeat("a", 10<<10) + "\r\nContent-Length: 2\r\n\r\n{}", 400},
 	} {
@@ -462,11 +462,7 @@ func TestOtherFormsOfHTTP(t *testing.T) {
 			require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
 			_, _ = io.WriteString(conn, tt.request) // refused before its end, a write may fail: the answer counts
 			r := readReply(t, conn)
-			if tt.status != 0 {
-				require.Equal(t, tt.status, r.status, r.body)
-			}
-			// 501 and 505 are net/http's own words for a request it cannot read.
-			require.True(t, r.status < 500 || r.status == 501 || r.status == 505, "%d %s", r.status, r.body)
+			require.Equal(t, tt.status, r.status, r.body)
 		})
 	}
 }

@@ -46,12 +46,17 @@ func TestTheFirstStartShowsACurlLineThatAnswers(t *testing.T) {
 	}
 	require.NotNil(t, g.Info.Lambda)
 
-	out, err := exec.CommandContext(t.Context(), "sh", "-c", curlLine(t, g.Output())).CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-	require.True(t, json.Valid([]byte(lines[len(lines)-1])), "%s", out)
-	require.NotContains(t, string(out), "errorCode")
-
+	line := curlLine(t, g.Output())
+	t.Run("and it answers", func(t *testing.T) {
+		if _, err := exec.LookPath("curl"); err != nil && os.Getenv("CI") == "" {
+			t.Skip("curl is not installed, and its line is left untried; in CI this fails")
+		}
+		out, err := exec.CommandContext(t.Context(), "sh", "-c", line).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+		require.True(t, json.Valid([]byte(lines[len(lines)-1])), "%s", out)
+		require.NotContains(t, string(out), "errorCode")
+	})
 	t.Run("a second start finds everything as it was", func(t *testing.T) {
 		require.NoError(t, g.Stop(t.Context()))
 		again, err := g.Restart(t.Context())
