@@ -22,21 +22,12 @@ const (
 
 // latency measures one warm call at a time over one kept connection.
 func (b *bench) latency(ctx context.Context) (err error) {
-	g, err := b.gateway(ctx, "latency")
+	servers, err := b.rivals(ctx, "latency")
+	defer servers.end(&err)
 	if err != nil {
 		return err
 	}
-	defer end(g, &err)
-	plain, _, err := b.hello(ctx, g)
-	if err != nil {
-		return err
-	}
-	peers, endPeers, err := b.peerServers(ctx)
-	defer endPeers()
-	if err != nil {
-		return err
-	}
-	order := []target{plain, peers["node"], peers["workerd"], peers["functions-framework"]}
+	order := []target{servers.plain, servers.peers["node"], servers.peers["workerd"], servers.peers["functions-framework"]}
 	lines := make([]*line, len(order))
 	for i, t := range order {
 		if lines[i], err = dial(t); err != nil {

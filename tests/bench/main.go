@@ -1,7 +1,7 @@
 // Command bench measures the built gateway beside other servers that run the
-// same function, in one run on one machine, and prints one table of ratios. The
-// machine is shared and noisy, so ratios count and absolute figures do not;
-// rounds take turns between the servers so that its moods meet all alike.
+// same function, in one run on one machine, and prints one table of ratios. A
+// machine may be busy, so ratios count and absolute figures do not; rounds take
+// turns between the servers so that its moods meet all alike.
 //
 //	go run ./tests/bench [-only throughput,latency,cold,memory,many] [-duration 8s] [-rounds 3] [-profile DIR]
 //
@@ -12,7 +12,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -106,7 +105,7 @@ func (b *bench) prepare(ctx context.Context) error {
 	}
 	b.peers = filepath.Join(b.root, "tests", "bench", "peers")
 	if b.needsLoad() {
-		if err := requireWrk(ctx); err != nil {
+		if err := requireWrk(); err != nil {
 			return err
 		}
 		if err := b.installPeers(ctx); err != nil {
@@ -121,21 +120,9 @@ func (b *bench) needsLoad() bool {
 	return slices.Contains(b.only, "throughput") || slices.Contains(b.only, "latency")
 }
 
-// requireWrk installs the load generator where that is possible.
-func requireWrk(ctx context.Context) error {
-	if _, err := exec.LookPath("wrk"); err == nil {
-		return nil
-	}
-	const missing = "wrk is missing: install the package wrk (on Debian: apt-get install wrk)"
-	if os.Geteuid() != 0 {
-		return errors.New(missing)
-	}
-	for _, args := range [][]string{{"update"}, {"install", "-y", "--no-install-recommends", "wrk"}} {
-		cmd := exec.CommandContext(ctx, "apt-get", args...)
-		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("%s; apt-get %s: %w: %s", missing, args[0], err, out)
-		}
+func requireWrk() error {
+	if _, err := exec.LookPath("wrk"); err != nil {
+		return fmt.Errorf("the load generator is missing: install the package wrk, on Debian by make packages: %w", err)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -105,9 +106,21 @@ func versions(b *bench) []string {
 		list = append([]string{first(binary, "--version")}, list...)
 	}
 	if b.needsLoad() {
-		list = append(list, first(b.workerd(), "--version"), "functions-framework 5.0.5", strings.TrimSuffix(first("wrk", "-v"), " Copyright (C) 2012 Will Glozer"))
+		list = append(list, first(b.workerd(), "--version"), "functions-framework "+frameworkVersion(b.peers), strings.TrimSuffix(first("wrk", "-v"), " Copyright (C) 2012 Will Glozer"))
 	}
 	return list
+}
+
+// frameworkVersion is what npm installed; the program itself does not tell.
+func frameworkVersion(peers string) string {
+	text, err := os.ReadFile(filepath.Join(peers, "node_modules", "@google-cloud", "functions-framework", "package.json"))
+	var installed struct {
+		Version string `json:"version"`
+	}
+	if err != nil || json.Unmarshal(text, &installed) != nil || installed.Version == "" {
+		return "of unknown version"
+	}
+	return installed.Version
 }
 
 // first is the first line that a command prints; some print it to stderr and

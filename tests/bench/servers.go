@@ -88,6 +88,37 @@ func (b *bench) hello(ctx context.Context, g *dev.Gateway) (plain, secure target
 	return target{"sluice", g.Info.URLs["csds"] + path, token, g.PID()}, target{"sluice TLS", g.Info.URLs["faasGW"] + path, token, g.PID()}, nil
 }
 
+// rivals are a gateway and its peers, all of which serve the same function.
+type rivals struct {
+	gateway       *dev.Gateway
+	plain, secure target // the gateway's
+	peers         map[string]target
+	endPeers      func()
+}
+
+// rivals starts them, the gateway in a scratch folder of that name. Also after
+// an error, end ends those that started.
+func (b *bench) rivals(ctx context.Context, folder string, args ...string) (r rivals, err error) {
+	if r.gateway, err = b.gateway(ctx, folder, args...); err != nil {
+		return r, err
+	}
+	if r.plain, r.secure, err = b.hello(ctx, r.gateway); err != nil {
+		return r, err
+	}
+	r.peers, r.endPeers, err = b.peerServers(ctx)
+	return r, err
+}
+
+// end ends them and reports if the gateway did not end well.
+func (r rivals) end(err *error) {
+	if r.endPeers != nil {
+		r.endPeers()
+	}
+	if r.gateway != nil {
+		end(r.gateway, err)
+	}
+}
+
 func (b *bench) workerd() string {
 	matches, _ := filepath.Glob(filepath.Join(b.peers, "node_modules", "@cloudflare", "workerd-*", "bin", "workerd"))
 	if len(matches) == 0 {

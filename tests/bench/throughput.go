@@ -39,21 +39,12 @@ func (b *bench) throughput(ctx context.Context) (err error) {
 	if b.profile != "" {
 		flags = append(flags, "--pprof")
 	}
-	g, err := b.gateway(ctx, "throughput", flags...)
+	servers, err := b.rivals(ctx, "throughput", flags...)
+	defer servers.end(&err)
 	if err != nil {
 		return err
 	}
-	defer end(g, &err)
-	plain, secure, err := b.hello(ctx, g)
-	if err != nil {
-		return err
-	}
-	peers, endPeers, err := b.peerServers(ctx)
-	defer endPeers()
-	if err != nil {
-		return err
-	}
-	order := []target{plain, peers["node"], peers["workerd"], peers["functions-framework"], secure, peers["node TLS"]}
+	order := []target{servers.plain, servers.peers["node"], servers.peers["workerd"], servers.peers["functions-framework"], servers.secure, servers.peers["node TLS"]}
 	for _, t := range order { // warm: compilers, pools, connections
 		if err := t.await(ctx); err != nil {
 			return err
@@ -67,7 +58,7 @@ func (b *bench) throughput(ctx context.Context) (err error) {
 		for _, t := range order {
 			stop := func() error { return nil }
 			if b.profile != "" && round == 0 && strings.HasPrefix(t.name, "sluice") {
-				stop = b.startProfile(ctx, g, t.name)
+				stop = b.startProfile(ctx, servers.gateway, t.name)
 			}
 			l, err := b.wrk(ctx, t, b.duration)
 			if err = errors.Join(err, stop()); err != nil {
