@@ -28,8 +28,8 @@ import (
 
 // The files of the local authority in its folder.
 const (
-	caFile  = "ca.pem"
-	keyFile = "ca-key.pem"
+	CertificateFile = "ca.pem"
+	KeyFile         = "ca-key.pem"
 )
 
 const (
@@ -59,8 +59,8 @@ func OpenLocal(dir string, now func() time.Time) (*Local, error) {
 	if now == nil {
 		now = time.Now
 	}
-	l := &Local{path: filepath.Join(dir, caFile), now: now}
-	keyPath := filepath.Join(dir, keyFile)
+	l := &Local{path: filepath.Join(dir, CertificateFile), now: now}
+	keyPath := filepath.Join(dir, KeyFile)
 
 	certPEM, certErr := os.ReadFile(l.path)
 	keyPEM, keyErr := os.ReadFile(keyPath)
@@ -215,7 +215,7 @@ func newKey(path string) (crypto.Signer, error) {
 func parseKey(path string, text []byte) (crypto.Signer, error) {
 	damaged := func(why string) error {
 		return fmt.Errorf("%s is damaged (%s): restore it from a copy, or delete it and %s to have a new authority made (clients must then trust the new one)",
-			path, why, caFile)
+			path, why, CertificateFile)
 	}
 	block, _ := pem.Decode(text)
 	if block == nil || block.Type != "PRIVATE KEY" {
@@ -278,7 +278,7 @@ func (l *Local) parseCertificate(text []byte) (*x509.Certificate, error) {
 		return nil, unusable("is not the certificate of an authority")
 	}
 	if public, ok := l.key.Public().(interface{ Equal(crypto.PublicKey) bool }); !ok || !public.Equal(cert.PublicKey) {
-		return nil, unusable("does not belong to the key in %s", keyFile)
+		return nil, unusable("does not belong to the key in %s", KeyFile)
 	}
 	if now := l.now(); now.After(cert.NotAfter) {
 		return nil, unusable("expired on %s", cert.NotAfter.Format(time.DateOnly))

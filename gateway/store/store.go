@@ -187,7 +187,7 @@ func (s *Store) wrap(ctx context.Context, err error) error {
 	}
 	message := "the state store does not answer: try again"
 	if errors.Is(err, rpctypes.ErrNoSpace) {
-		message = "the state store is full and takes no writes until it has been compacted"
+		message = "the state store is full and takes no writes: delete what is not needed, then start the gateway again"
 	}
 	return &lambda.Error{
 		Kind: lambda.KindUnavailable, Code: lambda.CodeUnavailable, Message: message,

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -47,7 +48,7 @@ func check(cfg config.ServerConfig) error {
 
 // checkLog reads the log and tells its last entry.
 func checkLog(dir string) (last uint64, err error) {
-	names, err := filepath.Glob(filepath.Join(dir, "*.wal")) // sorted, which is their order
+	names, err := logFiles(dir)
 	if err != nil || len(names) == 0 {
 		return 0, err
 	}
@@ -74,6 +75,25 @@ func checkLog(dir string) (last uint64, err error) {
 			return 0, err
 		}
 	}
+}
+
+// logFiles are the paths of the log's files, in their order, which is that of
+// their names.
+func logFiles(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), ".wal") {
+			names = append(names, filepath.Join(dir, e.Name()))
+		}
+	}
+	return names, nil
 }
 
 // follow takes one record of the log.

@@ -36,6 +36,9 @@ type Config struct {
 	// Dir is the member's folder; it is made if it is missing, for its owner
 	// only. One process at a time may use it.
 	Dir string
+	// Quota is how many bytes the database may have before etcd takes no more
+	// writes; default 1 GiB.
+	Quota int64
 	// Log gets what etcd has to say from level warn upwards.
 	Log zerolog.Logger
 }
@@ -55,7 +58,7 @@ const (
 	// largest lambda takes half a megabyte of it.
 	snapshotEvery    = 1000
 	snapshotCatchUp  = 50
-	quotaBytes       = 1 << 30 // also what is mapped of the address space, with a tenth more
+	defaultQuota     = 1 << 30 // also what is mapped of the address space, with a tenth more
 	maxRequestBytes  = 3 << 19 // 1.5 MiB, as every etcd cluster has it
 	compactRetention = 5 * time.Minute
 	startTimeout     = 60 * time.Second
@@ -77,7 +80,12 @@ type Server struct {
 // returns when the member answers. It fails with a text that names the folder
 // when that cannot be written, is in use by another process, or is damaged; it
 // never changes a damaged folder.
+//
+// One that was full is made small, and takes writes again if that was enough.
 func Start(ctx context.Context, c Config) (*Server, error) {
+	if c.Quota <= 0 {
+		c.Quota = defaultQuota
+	}
 	lock, err := lockFolder(c.Dir)
 	if err != nil {
 		return nil, err
@@ -100,7 +108,7 @@ func startLocked(ctx context.Context, c Config) (*Server, error) {
 	}
 	if _, err := os.Stat(data); errors.Is(err, os.ErrNotExist) {
 		// It is stopped before it is done with its own affairs, of which it warns.
-		s, err := startMember(ctx, unborn, c.Log.Level(zerolog.ErrorLevel))
+		s, err := startMember(ctx, unborn, c.Quota, c.Log.Level(zerolog.ErrorLevel))
 		if err != nil {
 			return nil, err
 		}
@@ -108,12 +116,12 @@ func startLocked(ctx context.Context, c Config) (*Server, error) {
 			return nil, fmt.Errorf("make the member: %w", err)
 		}
 	}
-	return startMember(ctx, data, c.Log)
+	return startMember(ctx, data, c.Quota, c.Log)
 }
 
 // startMember starts the member of a folder and waits until it answers.
-func startMember(ctx context.Context, dir string, log zerolog.Logger) (*Server, error) {
-	server, err := open(dir, log)
+func startMember(ctx context.Context, dir string, quota int64, log zerolog.Logger) (*Server, error) {
+	server, err := open(dir, quota, log)
 	if err != nil {
 		return nil, err
 	}
@@ -129,6 +137,9 @@ func startMember(ctx context.Context, dir string, log zerolog.Logger) (*Server, 
 		return nil, errors.Join(fmt.Errorf("wait for it: %w", ctx.Err()), s.Close())
 	}
 	s.client = v3client.New(server)
+	if err := s.makeRoom(ctx, quota, log); err != nil {
+		return nil, errors.Join(fmt.Errorf("make room in a full database: %w", err), s.Close())
+	}
 	return s, nil
 }
 
@@ -163,8 +174,8 @@ func (s *Server) Close() error {
 // open builds the server in a goroutine of its own: on a damaged folder etcd
 // logs and panics, or the database meets a page of its file that is not there,
 // and either must become an error.
-func open(dir string, log zerolog.Logger) (server *etcdserver.EtcdServer, err error) {
-	cfg, err := serverConfig(dir, log)
+func open(dir string, quota int64, log zerolog.Logger) (server *etcdserver.EtcdServer, err error) {
+	cfg, err := serverConfig(dir, quota, log)
 	if err != nil {
 		return nil, err
 	}
@@ -185,7 +196,7 @@ func open(dir string, log zerolog.Logger) (server *etcdserver.EtcdServer, err er
 	return server, err
 }
 
-func serverConfig(dir string, log zerolog.Logger) (config.ServerConfig, error) {
+func serverConfig(dir string, quota int64, log zerolog.Logger) (config.ServerConfig, error) {
 	u, err := url.Parse(peerURL)
 	if err != nil {
 		return config.ServerConfig{}, err
@@ -211,7 +222,7 @@ func serverConfig(dir string, log zerolog.Logger) (config.ServerConfig, error) {
 		AutoCompactionRetention:    compactRetention,
 		CompactionBatchLimit:       1000,
 		CompactionSleepInterval:    10 * time.Millisecond,
-		QuotaBackendBytes:          quotaBytes,
+		QuotaBackendBytes:          quota,
 		BackendFreelistType:        bolt.FreelistMapType,
 		// An idle database larger than this is made small again at start.
 		BootstrapDefragThresholdMegabytes: 64,

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/goleak"
 
@@ -70,6 +72,18 @@ func TestStart(t *testing.T) {
 		r, err := start(t, dir).Client().Get(t.Context(), "a")
 		require.NoError(t, err)
 		require.Equal(t, "b", string(r.Kvs[0].Value))
+	})
+	t.Run("a folder may have any name", func(t *testing.T) {
+		for _, name := range []string{"[x]", "[", "a*", "a b", `back\slash?`} {
+			dir := filepath.Join(t.TempDir(), name)
+			s := start(t, dir)
+			_, err := s.Client().Put(t.Context(), "a", "b")
+			require.NoError(t, err)
+			require.NoError(t, s.Close())
+			r, err := start(t, dir).Client().Get(t.Context(), "a")
+			require.NoError(t, err, name)
+			require.Equal(t, "b", string(r.Kvs[0].Value))
+		}
 	})
 	t.Run("the folder is its owner's alone", func(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "etcd")
@@ -142,6 +156,57 @@ func TestFolder(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "data"), nil, 0o600))
 		_, err := embedded.Start(t.Context(), embedded.Config{Dir: dir})
 		require.ErrorContains(t, err, dir)
+	})
+}
+
+func TestFull(t *testing.T) {
+	const quota = 16 << 20
+	startSmall := func(t *testing.T, dir string, log io.Writer) *embedded.Server {
+		t.Helper()
+		s, err := embedded.Start(t.Context(), embedded.Config{Dir: dir, Quota: quota, Log: zerolog.New(log)})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, s.Close()) })
+		return s
+	}
+	put := func(s *embedded.Server, k string) error {
+		_, err := s.Client().Put(t.Context(), k, strings.Repeat("x", 1<<20))
+		return err
+	}
+	fill := func(t *testing.T, s *embedded.Server, k func(i int) string) {
+		t.Helper()
+		for i := range 2 * quota >> 20 {
+			if err := put(s, k(i)); err != nil {
+				require.ErrorIs(t, err, rpctypes.ErrNoSpace)
+				return
+			}
+		}
+		t.Fatal("it is never full")
+	}
+	t.Run("of old versions, it takes writes again after a restart", func(t *testing.T) {
+		dir := t.TempDir()
+		s := startSmall(t, dir, io.Discard)
+		fill(t, s, func(int) string { return "same" })
+		require.ErrorIs(t, put(s, "other"), rpctypes.ErrNoSpace)
+		require.NoError(t, s.Close())
+		s = startSmall(t, dir, io.Discard)
+		require.NoError(t, put(s, "other"))
+		r, err := s.Client().Get(t.Context(), "same", clientv3.WithKeysOnly())
+		require.NoError(t, err)
+		require.Len(t, r.Kvs, 1)
+	})
+	t.Run("of what is wanted, it says so, and takes writes again when that is less", func(t *testing.T) {
+		dir := t.TempDir()
+		s := startSmall(t, dir, io.Discard)
+		fill(t, s, func(i int) string { return fmt.Sprint("k", i) })
+		require.NoError(t, s.Close())
+		var log bytes.Buffer
+		s = startSmall(t, dir, &log)
+		require.ErrorIs(t, put(s, "other"), rpctypes.ErrNoSpace)
+		_, err := s.Client().Delete(t.Context(), "k", clientv3.WithPrefix())
+		require.NoError(t, err)
+		require.NoError(t, s.Close())
+		require.Contains(t, log.String(), "etcd is full")
+		require.NoError(t, put(startSmall(t, dir, io.Discard), "other"))
 	})
 }
 
