@@ -35,6 +35,10 @@ const DrainTimeout = 35 * time.Second
 // closeTimeout is what is left, after the drain, for everything else to end.
 const closeTimeout = 10 * time.Second
 
+// adminDrain is enough for whoever asks for health or metrics; a profile that is
+// being taken is not waited for.
+const adminDrain = sendLimit + time.Second
+
 // Options are what a gateway is made of.
 type Options struct {
 	Config  config.Config
@@ -75,7 +79,7 @@ type App struct {
 	sampleIsOurs bool // nobody has changed what is live of the sample
 }
 
-// listeners are bound before any state is touched, so that a port in use costs
+// listeners are bound before any state is made, so that a port in use costs
 // nothing.
 type listeners struct{ https, http, admin net.Listener }
 
@@ -120,6 +124,7 @@ func (a *App) start(ctx context.Context) error {
 	}{
 		{"data folder", a.openData},
 		{"listeners", a.bind},
+		{"certificate authority", a.openCA},
 		{"etcd", a.openStore},
 		{"language runtimes", a.openRuntimes},
 		{"signing keys", a.openAuth},
@@ -204,9 +209,11 @@ func (a *App) openData(context.Context) (err error) {
 	if err := a.data.remove(infoFile); err != nil {
 		return err
 	}
-	if a.demo, err = readDemo(a.data); err != nil {
-		return err
-	}
+	a.demo, err = readDemo(a.data)
+	return err
+}
+
+func (a *App) openCA(context.Context) (err error) {
 	a.ca, err = certs.OpenLocal(a.config.DataDir, nil)
 	return err
 }
@@ -234,7 +241,7 @@ func (a *App) bind(ctx context.Context) error {
 	}
 	// Health is told from the beginning, so that whoever waits sees why.
 	server := newServer(adminHandler(a.ready, a.metrics, a.config.Pprof), a.log)
-	admin := serve("admin", server, a.listeners.admin, a.failed)
+	admin := serve("admin", server, a.listeners.admin, adminDrain, a.failed)
 	a.closers.push("the admin listener", admin.stop)
 	return nil
 }

@@ -86,6 +86,9 @@ func TestAPortInUseIsNamedAndNothingIsTouched(t *testing.T) {
 			require.NoDirExists(t, filepath.Join(dir, "etcd"))
 			require.NoFileExists(t, filepath.Join(dir, "dev.json"))
 			require.NoFileExists(t, filepath.Join(dir, "demo.json"))
+			authority, err := filepath.Glob(filepath.Join(dir, "*ca*.pem*"))
+			require.NoError(t, err)
+			require.Empty(t, authority)
 		})
 	}
 }
@@ -216,6 +219,16 @@ func TestDeletedCredentialsAreReplaced(t *testing.T) {
 	require.Equal(t, old.Users[2].UserID, g.Info().Users[2].UserID)
 	g.as(t, "FaaS-Developer")
 	_, err := g.caller(t).Login(t.Context(), old.Users[2].Username, old.Users[2].Password)
+	require.True(t, client.IsStatus(err, http.StatusUnauthorized), "%v", err)
+
+	for i, now := range g.Info().Apps {
+		before := old.Apps[i]
+		require.Equal(t, before.ClientID, now.ClientID)
+		require.NotEqual(t, before.ClientSecret, now.ClientSecret)
+	}
+	_, err = g.brand(t).Token(t.Context())
+	require.NoError(t, err)
+	_, err = g.caller(t).AppToken(t.Context(), old.Apps[0].ClientID, old.Apps[0].ClientSecret)
 	require.True(t, client.IsStatus(err, http.StatusUnauthorized), "%v", err)
 }
 

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/sluice-faas/sluice/gateway/certs"
 )
 
 // lockFile is in the data folder for as long as it lives; only its lock comes
@@ -45,7 +47,39 @@ func openDataDir(path string) (*dataDir, error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	return &dataDir{path: path, lock: lock}, nil
+	d := &dataDir{path: path, lock: lock}
+	if err := d.removeLeftovers(); err != nil {
+		return nil, errors.Join(unusable(path, err), lock.Close())
+	}
+	return d, nil
+}
+
+// removeLeftovers deletes what a killed process left of writing its files: each
+// is written under a name that os.CreateTemp makes of its own.
+func (d *dataDir) removeLeftovers() error {
+	entries, err := os.ReadDir(d.path)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !isLeftover(e.Name()) {
+			continue
+		}
+		if err := os.Remove(d.file(e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func isLeftover(name string) bool {
+	for _, file := range []string{infoFile, demoFile, certs.CertificateFile, certs.KeyFile} {
+		number, ok := strings.CutPrefix(name, "."+file+".")
+		if ok && number != "" && strings.Trim(number, "0123456789") == "" {
+			return true
+		}
+	}
+	return false
 }
 
 func unusable(path string, err error) error {
@@ -106,17 +140,10 @@ func (d *dataDir) sync() error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// remove deletes a file of the folder, if it is there, and what a killed process
-// left of writing it.
+// remove deletes a file of the folder, if it is there.
 func (d *dataDir) remove(name string) error {
-	left, err := filepath.Glob(d.file("." + name + ".*"))
-	if err != nil {
-		return err
-	}
-	for _, path := range append(left, d.file(name)) {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove what the last run left: %w", err)
-		}
+	if err := os.Remove(d.file(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove what the last run left: %w", err)
 	}
 	return nil
 }

@@ -202,16 +202,38 @@ func (a *App) seedAccount(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, app := range a.demo.Apps {
-		err := a.store.PutApp(ctx, &lambda.App{
-			ClientID: app.ClientID, Account: a.demo.AccountID, ClientName: app.Name, GrantTypes: app.GrantTypes,
-			RedirectURIs: app.RedirectURIs, Scope: app.Scope, SecretHash: auth.Hash(app.ClientSecret), CreatedAt: now,
-		})
-		if err != nil {
+	before, err := a.store.Apps(ctx, a.demo.AccountID)
+	if err != nil {
+		return err
+	}
+	for i := range a.demo.Apps {
+		if err := a.seedApp(ctx, &a.demo.Apps[i], before, now); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// seedApp gives the app the secret that demo.json has. One of that name from
+// before, when demo.json was deleted, keeps its id; others of the name go, so
+// that no secret that is lost stays valid.
+func (a *App) seedApp(ctx context.Context, app *OAuthApp, before []lambda.App, now time.Time) error {
+	kept := slices.IndexFunc(before, func(b lambda.App) bool { return b.ClientName == app.Name })
+	if kept >= 0 {
+		app.ClientID = before[kept].ClientID
+	}
+	for i, b := range before {
+		if b.ClientName != app.Name || i == kept {
+			continue
+		}
+		if err := a.store.DeleteApp(ctx, a.demo.AccountID, b.ClientID); err != nil {
+			return err
+		}
+	}
+	return a.store.PutApp(ctx, &lambda.App{
+		ClientID: app.ClientID, Account: a.demo.AccountID, ClientName: app.Name, GrantTypes: app.GrantTypes,
+		RedirectURIs: app.RedirectURIs, Scope: app.Scope, SecretHash: auth.Hash(app.ClientSecret), CreatedAt: now,
+	})
 }
 
 // seedUser gives the user the password that demo.json has. One of that name from

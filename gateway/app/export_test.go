@@ -3,6 +3,9 @@ package app
 import (
 	"context"
 	"io"
+	"net"
+	"net/http"
+	"time"
 
 	"github.com/rs/zerolog"
 )
@@ -32,3 +35,22 @@ type Closers struct{ closers }
 
 func (c *Closers) Push(name string, f func(context.Context) error) { c.push(name, f) }
 func (c *Closers) CloseAll(ctx context.Context) error              { return c.closeAll(ctx) }
+
+// CertificateHosts are the names of the HTTPS listener's certificate.
+var CertificateHosts = certificateHosts
+
+// Serving is one server at work.
+type Serving struct {
+	Addr string
+	Stop func(context.Context) error
+}
+
+// ServeForTest serves handler on a free port; its stop drains for that long.
+func ServeForTest(handler http.Handler, drain time.Duration, log io.Writer) (Serving, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return Serving{}, err
+	}
+	s := serve("test", newServer(handler, zerolog.New(log)), l, drain, make(chan error, 1))
+	return Serving{Addr: l.Addr().String(), Stop: s.stop}, nil
+}

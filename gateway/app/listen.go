@@ -28,10 +28,18 @@ const (
 	maxConnections = 10_000
 )
 
-// newServer gives a server with those limits.
-func newServer(handler http.Handler, log zerolog.Logger) *http.Server {
-	return &http.Server{
-		Handler:                      handler,
+// server is one with those limits, which does not wait for slow clients when it
+// stops.
+type server struct {
+	*http.Server
+	requests *requests
+}
+
+func newServer(handler http.Handler, log zerolog.Logger) server {
+	q := newRequests(handler, log)
+	return server{requests: q, Server: &http.Server{
+		Handler:                      q,
+		ConnState:                    q.state,
 		DisableGeneralOptionsHandler: true, // OPTIONS * is answered in JSON like all else
 		ReadHeaderTimeout:            headerLimit,
 		ReadTimeout:                  readLimit,
@@ -45,7 +53,7 @@ func newServer(handler http.Handler, log zerolog.Logger) *http.Server {
 			PingTimeout:          15 * time.Second,
 			WriteByteTimeout:     30 * time.Second,
 		},
-	}
+	}}
 }
 
 // listen binds one address. flag names the setting in errors.
@@ -91,16 +99,17 @@ func reachable(l net.Listener) string {
 // serving is a server at work.
 type serving struct {
 	name     string
-	server   *http.Server
+	server   server
 	listener net.Listener
+	drain    time.Duration // how long requests under way are let finish
 	failed   chan<- error
 	done     chan struct{}
 }
 
 // serve begins to accept; with a TLSConfig in the server, TLS. An end that
 // nobody asked for is told to failed.
-func serve(name string, server *http.Server, l net.Listener, failed chan<- error) *serving {
-	s := &serving{name: name, server: server, listener: l, failed: failed, done: make(chan struct{})}
+func serve(name string, server server, l net.Listener, drain time.Duration, failed chan<- error) *serving {
+	s := &serving{name: name, server: server, listener: l, drain: drain, failed: failed, done: make(chan struct{})}
 	go func() {
 		defer close(s.done)
 		var err error
@@ -119,12 +128,24 @@ func serve(name string, server *http.Server, l net.Listener, failed chan<- error
 	return s
 }
 
-// stop accepts nothing new and waits for requests under way; when ctx ends it
-// cuts them off, which is an error.
+// stop accepts nothing new and lets requests under way finish, for as long as the
+// drain lasts. Those that are left then are cut off, which the log says; only
+// when ctx ended first is it an error.
 func (s *serving) stop(ctx context.Context) error {
-	err := s.server.Shutdown(ctx)
+	defer s.server.requests.hurry()()
+	limited, cancel := context.WithTimeout(ctx, s.drain)
+	defer cancel()
+	err := s.server.Shutdown(limited)
 	if err != nil {
-		err = errors.Join(fmt.Errorf("requests were cut off: %w", err), s.server.Close())
+		left := s.server.requests.open.Load()
+		cut := s.server.Close()
+		if ctx.Err() != nil {
+			err = errors.Join(fmt.Errorf("requests were cut off: %w", err), cut)
+		} else {
+			s.server.requests.log.Warn().Str("listener", s.name).Int64("requests", left).Stringer("after", s.drain).
+				Msg("requests that did not finish were cut off")
+			err = cut
+		}
 	}
 	<-s.done
 	return err

@@ -5,11 +5,13 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sluice-faas/sluice/gateway/api"
 	"github.com/sluice-faas/sluice/gateway/auth"
+	"github.com/sluice-faas/sluice/gateway/config"
 	"github.com/sluice-faas/sluice/gateway/directory"
 	"github.com/sluice-faas/sluice/gateway/invoke"
 )
@@ -20,7 +22,7 @@ func (a *App) openServices(context.Context) error {
 	if err != nil {
 		return err
 	}
-	tlsConfig, err := a.ca.TLSConfig(a.certificateHosts()...)
+	tlsConfig, err := a.ca.TLSConfig(certificateHosts(a.config, a.listeners.https)...)
 	if err != nil {
 		return err
 	}
@@ -28,12 +30,10 @@ func (a *App) openServices(context.Context) error {
 	plain.Protocols = new(http.Protocols)
 	plain.Protocols.SetHTTP1(true)
 	public := []*serving{
-		serve("HTTPS", https, a.listeners.https, a.failed),
-		serve("HTTP", plain, a.listeners.http, a.failed),
+		serve("HTTPS", https, a.listeners.https, DrainTimeout, a.failed),
+		serve("HTTP", plain, a.listeners.http, DrainTimeout, a.failed),
 	}
 	a.closers.push("the public listeners", func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, DrainTimeout)
-		defer cancel()
 		var both errgroup.Group
 		for _, s := range public {
 			both.Go(func() error { return s.stop(ctx) })
@@ -44,7 +44,7 @@ func (a *App) openServices(context.Context) error {
 	return nil
 }
 
-func (a *App) newHTTPS(handler http.Handler, config *tls.Config) *http.Server {
+func (a *App) newHTTPS(handler http.Handler, config *tls.Config) server {
 	server := newServer(handler, a.log)
 	server.TLSConfig = config
 	server.Protocols = new(http.Protocols)
@@ -54,11 +54,15 @@ func (a *App) newHTTPS(handler http.Handler, config *tls.Config) *http.Server {
 }
 
 // certificateHosts are the names and addresses, beyond loopback, under which
-// clients may call.
-func (a *App) certificateHosts() []string {
-	hosts := a.config.DomainHosts()
-	if host, _, err := net.SplitHostPort(a.config.HTTPSAddr); err == nil && host != "" {
-		hosts = append(hosts, host)
+// clients may call: those that are set, and the listener's own, which the URLs
+// of dev.json have.
+func certificateHosts(c config.Config, l net.Listener) []string {
+	hosts := c.DomainHosts()
+	for _, address := range []string{c.HTTPSAddr, reachable(l)} {
+		host, _, err := net.SplitHostPort(address)
+		if err == nil && host != "" && !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
 	}
 	return hosts
 }

@@ -120,6 +120,30 @@ func (s *Store) App(ctx context.Context, account, clientID string) (*lambda.App,
 	return one[lambda.App](ctx, s, "app", appsRoot, account, clientID)
 }
 
+// Apps reads all apps of an account, ordered by client id.
+func (s *Store) Apps(ctx context.Context, account string) ([]lambda.App, error) {
+	k, err := folder(appsRoot, account)
+	if err != nil {
+		return nil, nil // such an account has none
+	}
+	return many[lambda.App](ctx, s, k)
+}
+
+// DeleteApp deletes an app, if there is one: its secret is worth nothing any
+// more.
+func (s *Store) DeleteApp(ctx context.Context, account, clientID string) error {
+	k, err := key(appsRoot, account, clientID)
+	if err != nil {
+		return nil // there is none
+	}
+	r, err := s.commit(ctx, nil, []clientv3.Op{clientv3.OpDelete(k)}, nil)
+	if err != nil {
+		return fmt.Errorf("delete app %s: %w", clientID, err)
+	}
+	s.wrote(r.Header.Revision)
+	return nil
+}
+
 // putView writes one key that views hold.
 func (s *Store) putView(ctx context.Context, k string, v any) error {
 	value, err := encode(v)
