@@ -16,6 +16,15 @@ type message struct {
 // deploy asks for a deployment of the saved version. The answer comes as soon as
 // the request is stored; a controller does the work.
 func (s *Server) deploy(w http.ResponseWriter, r *http.Request) error {
+	q := of(r)
+	rec, err := s.lambdas.Record(r.Context(), q.account(), q.params.ByName("id"))
+	if err != nil {
+		return fmt.Errorf("deploy: %w", err)
+	}
+	// A deployment writes the version and what the builder makes of it.
+	if err := s.saves.take(q.account(), 2*rec.Lambda.Size(), s.now()); err != nil {
+		return err
+	}
 	return s.startDeployment(w, r, lambda.Deploy, "Successfully started deployment")
 }
 

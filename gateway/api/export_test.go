@@ -6,6 +6,7 @@ import "github.com/sluice-faas/sluice/gateway/auth"
 var (
 	ParseInvocation = parseInvocation
 	Members         = members
+	Elements        = elements
 )
 
 // Row is a route as the tests walk it.
@@ -23,3 +24,15 @@ func Routes() []Row {
 	}
 	return rows
 }
+
+// BodyBudget is the bound on large bodies.
+type BodyBudget struct{ b bodyBudget }
+
+// NewBodyBudget makes one of the usual size.
+func NewBodyBudget() *BodyBudget { return &BodyBudget{} }
+
+// Take reserves.
+func (b *BodyBudget) Take(n int64) error { return b.b.take(n) }
+
+// Give releases.
+func (b *BodyBudget) Give(n int64) { b.b.give(n) }

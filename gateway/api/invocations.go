@@ -22,6 +22,11 @@ func (s *Server) invokeLambda(w http.ResponseWriter, r *http.Request) error {
 	q := of(r)
 	q.lambdaID = q.params.ByName("id")
 	noteCaller(q, r)
+	release, err := s.holdBody(r, s.maxBody)
+	if err != nil {
+		return err
+	}
+	defer release()
 	body, err := readBody(w, r, s.maxBody)
 	if err != nil {
 		return err
@@ -138,30 +143,51 @@ func checkObject(body []byte) error {
 	return nil
 }
 
+// parseHeaders reads the list of pairs from raw, which is valid JSON. It walks
+// the list instead of unmarshalling it, so that a list of a million entries costs
+// no more than its first thousand.
 func parseHeaders(raw json.RawMessage) ([]lambda.Pair, error) {
-	if len(raw) == 0 || isNull(raw) || string(raw) == "[]" {
+	if len(raw) == 0 || isNull(raw) {
 		return nil, nil
 	}
 	const shape = `headers must be a list of {"key": string, "value": string}`
-	var items []map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &items); err != nil {
+	if raw[0] != '[' {
 		return nil, lambda.Invalid("headers", shape)
 	}
-	if len(items) > maxHeaders {
-		return nil, lambda.Invalid("headers", "headers has %d entries: the limit is %d", len(items), maxHeaders)
-	}
-	pairs := make([]lambda.Pair, len(items))
-	for i, item := range items {
-		if item == nil || !stringField(item["key"], &pairs[i].Key) || !stringField(item["value"], &pairs[i].Value) {
-			return nil, lambda.Invalid("headers", shape+"; entry %d is not", i)
+	var pairs []lambda.Pair
+	for item := range elements(raw) {
+		if len(pairs) == maxHeaders {
+			return nil, lambda.Invalid("headers", "headers has more than %d entries: that is the limit", maxHeaders)
 		}
+		pair, ok := parseHeader(item)
+		if !ok {
+			return nil, lambda.Invalid("headers", shape+"; entry %d is not", len(pairs))
+		}
+		pairs = append(pairs, pair)
 	}
 	return pairs, nil
 }
 
-func stringField(raw json.RawMessage, to *string) bool {
-	return len(raw) > 0 && raw[0] == '"' && json.Unmarshal(raw, to) == nil
+func parseHeader(item json.RawMessage) (pair lambda.Pair, ok bool) {
+	if item[0] != '{' {
+		return pair, false
+	}
+	var key, value json.RawMessage
+	for name, field := range members(item) {
+		switch name {
+		case "key":
+			key = field
+		case "value":
+			value = field
+		}
+	}
+	if !isString(key) || !isString(value) {
+		return pair, false
+	}
+	return lambda.Pair{Key: unquote(key), Value: unquote(value)}, true
 }
+
+func isString(raw json.RawMessage) bool { return len(raw) > 0 && raw[0] == '"' }
 
 func isNull(raw json.RawMessage) bool { return bytes.Equal(raw, jsonNull) }
 

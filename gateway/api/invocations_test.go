@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -102,6 +103,29 @@ func FuzzMembers(f *testing.F) {
 		}
 		require.Equal(t, want, got)
 	})
+}
+
+// FuzzElements holds our walk against encoding/json's.
+func FuzzElements(f *testing.F) {
+	for _, seed := range []string{"[]", ` [ 1 , {"a":[",]"]}, "x" ] `, `[[[]],-1e5]`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var want []json.RawMessage
+		if json.Unmarshal(body, &want) != nil || want == nil || !utf8.Valid(body) {
+			return
+		}
+		got := []json.RawMessage{}
+		for v := range api.Elements(bytes.TrimLeft(body, " \t\r\n")) {
+			got = append(got, v)
+		}
+		require.Equal(t, want, got)
+	})
+}
+
+func TestAMillionHeadersCostNoMoreThanAThousand(t *testing.T) {
+	body := []byte(`{"headers":[` + strings.Repeat(`{"key":"","value":""},`, 200_000) + `{"key":"","value":""}]}`)
+	require.Less(t, testing.AllocsPerRun(1, func() { _, _, _ = api.ParseInvocation(body) }), 3000.0)
 }
 
 func BenchmarkParseInvocation(b *testing.B) {

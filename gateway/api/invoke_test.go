@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sluice-faas/sluice/gateway/api"
+
 	"github.com/sluice-faas/sluice/gateway/lambda"
 )
 
@@ -122,4 +124,20 @@ func TestIsImplemented(t *testing.T) {
 	g := newGateway(t)
 	r := g.do("GET", "/events/some_event/isImplemented?v=1&skillId=", g.app, "")
 	require.JSONEq(t, `{"implemented":false}`, r.body)
+}
+
+// TestLargeBodiesAreBounded opens more large bodies than the gateway may hold and
+// keeps them waiting for their last byte.
+func TestLargeBodiesAreBounded(t *testing.T) {
+	budget := api.NewBodyBudget()
+	const one = 6 << 20
+	held := 0
+	for budget.Take(one) == nil {
+		held++
+		require.Less(t, held, 1000)
+	}
+	require.Equal(t, 42, held)
+	require.True(t, lambda.Is(budget.Take(one), lambda.KindUnavailable), "it never ran, the caller may repeat")
+	budget.Give(one)
+	require.NoError(t, budget.Take(one))
 }

@@ -183,6 +183,9 @@ func (s *Server) createLambda(w http.ResponseWriter, r *http.Request) error {
 	if err := l.Validate(); err != nil {
 		return err
 	}
+	if err := s.saves.take(l.Account, l.Size(), now); err != nil {
+		return err
+	}
 	if err := s.checkCode(r, l); err != nil {
 		return err
 	}
@@ -214,6 +217,9 @@ func (s *Server) updateLambda(w http.ResponseWriter, r *http.Request) error {
 			return false, err
 		}
 		if err := l.Validate(); err != nil {
+			return false, err
+		}
+		if err := s.saves.take(l.Account, l.Size(), s.now()); err != nil {
 			return false, err
 		}
 		if l.Code != code {

@@ -155,3 +155,22 @@ func TestRuntimes(t *testing.T) {
 	body = strings.Replace(body, `"state"`, `"runtime":{"uuid":"`+list[0]["uuid"]+`","name":"anything"},"state"`, 1)
 	require.Equal(t, http.StatusCreated, g.do("POST", "/lambdas", g.tokens[lambda.RoleDeveloper], body).StatusCode)
 }
+
+func TestAnAccountThatSavesTooFastIsHeldBack(t *testing.T) {
+	g := newGateway(t)
+	id := g.create("busy")["uuid"].(string)
+	code := strings.Repeat("/*é*/", 19_999)
+	for version := 1; ; version++ {
+		body, err := json.Marshal(map[string]any{"version": version, "implementation": map[string]any{"code": code + strings.Repeat(" ", version%2)}})
+		require.NoError(t, err)
+		r := g.do("PUT", "/lambdas/"+id+"?draft=true", g.tokens[lambda.RoleDeveloper], string(body))
+		if r.StatusCode == http.StatusTooManyRequests {
+			require.Equal(t, lambda.CodeRateLimit, r.code())
+			require.NotEmpty(t, r.Header.Get("Retry-After"))
+			require.Greater(t, version, 100, "a push of everything an account may have goes through")
+			return
+		}
+		require.Equal(t, http.StatusAccepted, r.StatusCode, r.body)
+		require.Less(t, version, 400, "the history of one lambda must not fill the store")
+	}
+}

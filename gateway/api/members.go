@@ -33,6 +33,23 @@ func members(object []byte) iter.Seq2[string, json.RawMessage] {
 	}
 }
 
+// elements walks the elements of array, which must be one valid JSON array.
+func elements(array []byte) iter.Seq[json.RawMessage] {
+	return func(yield func(json.RawMessage) bool) {
+		i := skipSpace(array, 1)
+		for array[i] != ']' {
+			if array[i] == ',' {
+				i = skipSpace(array, i+1)
+			}
+			end := skipValue(array, i)
+			if !yield(json.RawMessage(array[i:end:end])) {
+				return
+			}
+			i = skipSpace(array, end)
+		}
+	}
+}
+
 // unquote reads a JSON string that is known to be valid.
 func unquote(quoted []byte) string {
 	for _, b := range quoted {

@@ -89,6 +89,8 @@ type Server struct {
 	maxBody       int64
 	router        *httprouter.Router
 	metrics       *metrics
+	bodies        bodyBudget
+	saves         *saveBudget
 	now           func() time.Time
 }
 
@@ -97,7 +99,7 @@ func New(c Config) *Server {
 	s := &Server{
 		log: c.Log, lambdas: c.Lambdas, events: c.Events, authenticator: c.Authenticate, auth: c.Auth,
 		directory: c.Directory, invoker: c.Invoker, replays: c.Replays, runtimes: c.Runtimes,
-		runtimeNames: c.RuntimeNames, maxBody: c.MaxBody, metrics: newMetrics(c.Metrics), now: time.Now,
+		runtimeNames: c.RuntimeNames, maxBody: c.MaxBody, metrics: newMetrics(c.Metrics), saves: newSaveBudget(), now: time.Now,
 	}
 	if s.maxBody <= 0 {
 		s.maxBody = DefaultMaxBody

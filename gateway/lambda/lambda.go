@@ -56,6 +56,17 @@ type Lambda struct {
 	UpdatedBy    string    `json:"updatedBy"`
 }
 
+// Size is about how many bytes a saved l takes in the store.
+func (l *Lambda) Size() int {
+	n := len(l.Name) + len(l.Description) + len(l.Code)
+	for _, pairs := range [][]Pair{l.Dependencies, l.Environment} {
+		for _, p := range pairs {
+			n += len(p.Key) + len(p.Value)
+		}
+	}
+	return n
+}
+
 // State is a lambda's state as users see it.
 type State string
 
@@ -226,6 +237,16 @@ func validateEnvironment(env []Pair) error {
 	return nil
 }
 
+// hasControl reports whether s holds characters that are not seen but change how
+// the rest is read or shown, right-to-left overrides among them.
 func hasControl(s string) bool {
-	return strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' && r != '\r' })
+	return strings.ContainsFunc(s, func(r rune) bool {
+		switch r {
+		case '\n', '\t', '\r':
+			return false
+		case '\u2028', '\u2029', '\ufeff':
+			return true
+		}
+		return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)
+	})
 }
