@@ -19,6 +19,7 @@ import (
 
 	"github.com/sluice-faas/sluice/gateway/app"
 	"github.com/sluice-faas/sluice/gateway/config"
+	"github.com/sluice-faas/sluice/plugins/sandbox"
 )
 
 // version is set by the linker.
@@ -105,6 +106,9 @@ Every flag can be set in the environment too, under the name in brackets.`,
 
 // run runs a gateway until a signal ends it.
 func run(settings config.Config) error {
+	if err := sandbox.HideSelf(); err != nil {
+		return err
+	}
 	tuneMemory()
 	asked, now := signals()
 	gateway, err := app.Open(asked, app.Options{Config: settings, Version: version, Log: os.Stdout, People: os.Stderr})
