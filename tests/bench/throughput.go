@@ -17,7 +17,10 @@ import (
 	"github.com/sluice-faas/sluice/tests/dev"
 )
 
-const connections, threads = 64, 2
+// shape is how many connections wrk keeps busy, and with how many threads.
+type shape struct{ connections, threads int }
+
+var crowd, alone = shape{64, 2}, shape{1, 1}
 
 // load is what wrk measured in one round of one target.
 type load struct {
@@ -49,7 +52,7 @@ func (b *bench) throughput(ctx context.Context) (err error) {
 		if err := t.await(ctx); err != nil {
 			return err
 		}
-		if _, err := b.wrk(ctx, t, min(b.duration, 2*time.Second)); err != nil {
+		if _, err := b.wrk(ctx, t, crowd, min(b.duration, 2*time.Second)); err != nil {
 			return err
 		}
 	}
@@ -60,7 +63,7 @@ func (b *bench) throughput(ctx context.Context) (err error) {
 			if b.profile != "" && round == 0 && strings.HasPrefix(t.name, "sluice") {
 				stop = b.startProfile(ctx, servers.gateway, t.name)
 			}
-			l, err := b.wrk(ctx, t, b.duration)
+			l, err := b.wrk(ctx, t, crowd, b.duration)
 			if err = errors.Join(err, stop()); err != nil {
 				return err
 			}
@@ -121,25 +124,22 @@ func rate(loads []load) float64 {
 }
 
 func describe(loads []load) string {
-	var p50, p99 []int64
-	for _, l := range loads {
-		p50, p99 = append(p50, l.P50), append(p99, l.P99)
-	}
-	return fmt.Sprintf("%.0f/s (p50 %.1f, p99 %.1f ms)", rate(loads), float64(median(p50))/1e3, float64(median(p99))/1e3)
+	p50, p99 := latencyOf(loads)
+	return fmt.Sprintf("%.0f/s (p50 %.1f, p99 %.1f ms)", rate(loads), p50/1e3, p99/1e3)
 }
 
 // wrk loads t for d. An answer that is no success is an error: a fast refusal
 // must not count as speed.
-func (b *bench) wrk(ctx context.Context, t target, d time.Duration) (load, error) {
+func (b *bench) wrk(ctx context.Context, t target, s shape, d time.Duration) (load, error) {
 	args := []string{
-		fmt.Sprint("-t", threads), fmt.Sprint("-c", connections), fmt.Sprintf("-d%ds", max(1, int(d.Seconds()))), "--timeout", "10s",
+		fmt.Sprint("-t", s.threads), fmt.Sprint("-c", s.connections), fmt.Sprintf("-d%ds", max(1, int(d.Seconds()))), "--timeout", "10s",
 		"-s", filepath.Join(b.root, "tests", "bench", "invoke.lua"), t.url,
 	}
 	cmd := exec.CommandContext(ctx, "wrk", args...)
 	cmd.Env = append(os.Environ(), "BENCH_BODY="+callBody, "BENCH_AUTHORIZATION=Bearer "+t.token)
 	if d == b.duration {
 		b.report.command(fmt.Sprintf("BENCH_BODY='%s' BENCH_AUTHORIZATION=\"Bearer $TOKEN\" wrk -t%d -c%d -d%ds --timeout 10s -s tests/bench/invoke.lua URL",
-			callBody, threads, connections, max(1, int(d.Seconds()))))
+			callBody, s.threads, s.connections, max(1, int(d.Seconds()))))
 	}
 	own, below := dev.CPUTime(t.pid)
 	out, err := cmd.CombinedOutput()
