@@ -383,26 +383,3 @@ func TestLog(t *testing.T) {
 type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
-
-// TestMemory prints what an idle member costs after it has held many lambdas.
-func TestMemory(t *testing.T) {
-	if testing.Short() {
-		t.Skip("measures only")
-	}
-	before := residentMiB(t)
-	s := start(t, t.TempDir())
-	for i := range 2000 {
-		_, err := s.Client().Put(t.Context(), fmt.Sprint("l", i), strings.Repeat("x", 2000))
-		require.NoError(t, err)
-	}
-	time.Sleep(200 * time.Millisecond)
-	t.Logf("resident before %d MiB, with 2000 lambdas of 2 kB %d MiB", before, residentMiB(t))
-}
-
-func residentMiB(t *testing.T) int {
-	b, err := os.ReadFile("/proc/self/statm")
-	require.NoError(t, err)
-	pages, err := strconv.Atoi(strings.Fields(string(b))[1])
-	require.NoError(t, err)
-	return pages * os.Getpagesize() >> 20
-}
