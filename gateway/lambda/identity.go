@@ -1,6 +1,9 @@
 package lambda
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Role is one of the permissions that a user's profile can hold
 // (user-guide.md, FaaS Permissions), or LPA for platform staff.
@@ -42,40 +45,74 @@ func ValidAccount(id string) bool {
 	return true
 }
 
+// Profile is a named set of roles, so that one user may have several
+// (user-guide.md, FaaS Permissions).
+type Profile struct {
+	Account   string    `json:"account"`
+	Name      string    `json:"name"` // unique in the account
+	Roles     []Role    `json:"roles"`
+	CreatedAt time.Time `json:"createdAt"`
+	UpdatedAt time.Time `json:"updatedAt"`
+}
+
 // User is a person or system user of one account.
 type User struct {
 	ID           string    `json:"id"`
 	Account      string    `json:"account"`
 	LoginName    string    `json:"loginName"`    // unique in the account
 	PasswordHash string    `json:"passwordHash"` // argon2id, PHC string
-	Roles        []Role    `json:"roles"`
+	Profile      string    `json:"profile,omitempty"`
+	Roles        []Role    `json:"roles"` // what the user may do when no Profile is named
 	CreatedAt    time.Time `json:"createdAt"`
 }
 
 // App is an installed OAuth 2.0 client of one account (contract/oauth2.md §1.5).
 type App struct {
-	ClientID     string    `json:"client_id"`
-	Account      string    `json:"account"`
-	ClientName   string    `json:"client_name"`
-	DisplayName  string    `json:"display_name,omitempty"`
-	Description  string    `json:"description,omitempty"`
-	GrantTypes   []string  `json:"grant_types"`
-	RedirectURIs []string  `json:"redirect_uris,omitempty"`
-	Scope        string    `json:"scope"`       // space-separated
-	SecretHash   string    `json:"secret_hash"` // hex SHA-256; the secret has 160 random bits or more
-	CreatedAt    time.Time `json:"createdAt"`
+	ClientID     string   `json:"client_id"`
+	Account      string   `json:"account"`
+	ClientName   string   `json:"client_name"`
+	DisplayName  string   `json:"display_name,omitempty"`
+	Description  string   `json:"description,omitempty"`
+	GrantTypes   []string `json:"grant_types"`
+	RedirectURIs []string `json:"redirect_uris,omitempty"`
+	// ResponseTypes is empty for apps that were installed before it was kept: they
+	// may ask for what their grant types need.
+	ResponseTypes      []string      `json:"response_types,omitempty"`
+	Scope              string        `json:"scope"` // space-separated
+	LogoURI            string        `json:"logo_uri,omitempty"`
+	EntryURI           string        `json:"entry_uri,omitempty"`
+	QuickLaunchEnabled bool          `json:"quick_launch_enabled,omitempty"`
+	Capabilities       *Capabilities `json:"capabilities,omitempty"`
+	SecretHash         string        `json:"secret_hash"` // hex SHA-256; the secret has 160 random bits or more
+	CreatedAt          time.Time     `json:"createdAt"`
 }
+
+// Capabilities of an app are kept and shown, and change nothing here.
+type Capabilities struct {
+	Engagement json.RawMessage `json:"engagement,omitempty"`
+	Webhooks   json.RawMessage `json:"webhooks,omitempty"`
+}
+
+// SessionKind says where somebody logged in.
+type SessionKind string
+
+// The kinds of session. A session that names none is a SessionLogin.
+const (
+	SessionLogin   SessionKind = "login"   // at the login service; it has a bearer token
+	SessionBrowser SessionKind = "browser" // at Sentinel's login page; it has a cookie only
+)
 
 // Session is a browser or CLI login. Every secret of it is kept as hex SHA-256.
 type Session struct {
-	ID         string    `json:"id"` // hex SHA-256 of the session id
-	Account    string    `json:"account"`
-	UserID     string    `json:"userId"`
-	LoginName  string    `json:"loginName"`
-	BearerHash string    `json:"bearerHash"` // the key of its Token
-	CSRFHash   string    `json:"csrfHash"`
-	CreatedAt  time.Time `json:"createdAt"`
-	ExpiresAt  time.Time `json:"expiresAt"`
+	ID         string      `json:"id"` // hex SHA-256 of the session id
+	Kind       SessionKind `json:"kind,omitempty"`
+	Account    string      `json:"account"`
+	UserID     string      `json:"userId"`
+	LoginName  string      `json:"loginName"`
+	BearerHash string      `json:"bearerHash,omitempty"` // the key of its Token, of a SessionLogin
+	CSRFHash   string      `json:"csrfHash,omitempty"`   // of a SessionLogin
+	CreatedAt  time.Time   `json:"createdAt"`
+	ExpiresAt  time.Time   `json:"expiresAt"`
 }
 
 // TokenKind says how an opaque token was got.

@@ -17,12 +17,21 @@ import (
 //	/sluice/schema                                     version of this layout
 //	/sluice/view/accounts/<account>                    Account
 //	/sluice/view/users/<account>/<user>                User
+//	/sluice/view/profiles/<account>/<name>             Profile
 //	/sluice/view/apps/<account>/<client>               App
-//	/sluice/view/tokens/<hash>                         Token, under its session's lease
+//	/sluice/view/tokens/<hash>                         Token, under the lease of its session or its own
+//	/sluice/view/domains/<account>/<id>                Domain
 //	/sluice/view/keys/<kid>                            SigningKey
 //	/sluice/view/live/<account>/<lambda>               Live
 //	/sluice/logins/<account>/<login name>              user id
+//	/sluice/appnames/<account>/<client name>           client id
 //	/sluice/sessions/<hash>                            Session, under a lease
+//	/sluice/sessionsof/<account>/<user>/<hash>         empty, under the session's lease
+//	/sluice/codes/<hash>                               Code, under a lease
+//	/sluice/grants/<id hash>                           Grant, under a lease
+//	/sluice/grantsof/<account>/<user>/<id hash>        empty, under the grant's lease
+//	/sluice/domainnames/<account>/<domain>             domain id
+//	/sluice/once/<account>/<hash>                      Receipt of a write with an Idempotency-Key, under a lease
 //	/sluice/lambdas/<account>/<lambda>                 Lambda
 //	/sluice/names/<account>/<name>                     lambda id
 //	/sluice/versions/<account>/<lambda>/<version>      Version

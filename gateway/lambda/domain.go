@@ -1,0 +1,78 @@
+package lambda
+
+import (
+	"strings"
+	"time"
+)
+
+// MaxDomainLength is the largest length of a host name, RFC 1035 §2.3.4 less the
+// root's dot and length byte.
+const MaxDomainLength = 253
+
+// maxLabel is the largest length of a part of a host name, RFC 1035 §2.3.4.
+const maxLabel = 63
+
+// Domain is an entry of an account's whitelist: hosts that its lambdas may reach
+// (contract/management.md §7).
+type Domain struct {
+	ID        int       `json:"id"` // positive, never given twice in an account
+	Account   string    `json:"account"`
+	Name      string    `json:"name"` // lower case; a host name, or *. before one
+	CreatedAt time.Time `json:"createdAt"`
+	CreatedBy string    `json:"createdBy"`
+}
+
+// ParseDomain gives the form in which an entry is kept: lower case, without a
+// last dot. What is no host name after RFC 1035 with at most one wildcard as its
+// first label is Invalid, and so are addresses: they are no names.
+func ParseDomain(text string) (string, error) {
+	const field = "domain"
+	name := strings.ToLower(strings.TrimSuffix(text, "."))
+	rest, wildcard := strings.CutPrefix(name, "*.")
+	switch {
+	case text == "":
+		return "", Invalid(field, "domain is missing: give a host name such as api.example.com or *.example.com")
+	case strings.Contains(text, "://"):
+		return "", Invalid(field, "domain %.100q has a scheme: give the host name alone", text)
+	case strings.ContainsAny(text, "/?#"):
+		return "", Invalid(field, "domain %.100q has a path: give the host name alone", text)
+	case strings.Contains(text, ":"):
+		return "", Invalid(field, "domain %.100q has a port or is an address: give the host name alone", text)
+	case len(name) > MaxDomainLength:
+		return "", Invalid(field, "domain has %d characters: the limit is %d", len(name), MaxDomainLength)
+	case strings.Contains(rest, "*"):
+		return "", Invalid(field, "domain %.100q has a wildcard in the wrong place: only the first label may be *", text)
+	case wildcard && !strings.Contains(rest, "."):
+		return "", Invalid(field, "domain %.100q opens a whole top-level domain: name a domain below it, such as *.example.%s", text, clipLabel(rest))
+	}
+	labels := strings.Split(rest, ".")
+	for _, label := range labels {
+		if err := checkLabel(text, label); err != nil {
+			return "", err
+		}
+	}
+	if last := labels[len(labels)-1]; strings.Trim(last, "0123456789") == "" {
+		return "", Invalid(field, "domain %.100q is an address or no name: give a host name", text)
+	}
+	return name, nil
+}
+
+func checkLabel(text, label string) error {
+	const field = "domain"
+	switch {
+	case label == "":
+		return Invalid(field, "domain %.100q has an empty label: remove a dot", text)
+	case len(label) > maxLabel:
+		return Invalid(field, "domain %.100q has a label of %d characters: the limit is %d", text, len(label), maxLabel)
+	case label[0] == '-' || label[len(label)-1] == '-':
+		return Invalid(field, "domain %.100q has a label that begins or ends with a hyphen", text)
+	}
+	for _, r := range label {
+		if (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_' {
+			return Invalid(field, "domain %.100q may hold letters, digits, hyphens and dots: write other scripts in their xn-- form", text)
+		}
+	}
+	return nil
+}
+
+func clipLabel(s string) string { return s[:min(len(s), 20)] }
