@@ -68,7 +68,7 @@ func checkLabel(text, label string) error {
 		return Invalid(field, "domain %.100q has a label that begins or ends with a hyphen", text)
 	}
 	for _, r := range label {
-		if (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_' {
+		if (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' {
 			return Invalid(field, "domain %.100q may hold letters, digits, hyphens and dots: write other scripts in their xn-- form", text)
 		}
 	}
