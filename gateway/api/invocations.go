@@ -12,9 +12,6 @@ import (
 	"github.com/sluice-faas/sluice/gateway/lambda"
 )
 
-// maxHeaders bounds the pairs of an invocation's headers.
-const maxHeaders = 1000
-
 // invokeLambda runs a lambda by its UUID (contract/invocation.md §2). A login
 // session without externalSystem is a developer's test and gets {result, logs};
 // a brand's call gets the bare result; the host never matters (§5).
@@ -22,16 +19,21 @@ func (s *Server) invokeLambda(w http.ResponseWriter, r *http.Request) error {
 	q := of(r)
 	q.lambdaID = q.params.ByName("id")
 	noteCaller(q, r)
-	release, err := s.holdBody(r, s.maxBody)
+	if _, ok := s.live.Live(q.account(), q.lambdaID); ok { // others cost no run, and their ids are anybody's
+		if err := s.lambdaCalls.take(w, lambdaKey{q.account(), q.lambdaID}, q.start); err != nil {
+			return err
+		}
+	}
+	release, err := s.holdBody(r, int64(s.limits.Payload))
 	if err != nil {
 		return err
 	}
 	defer release()
-	body, err := readBody(w, r, s.maxBody)
+	body, err := readBody(w, r, int64(s.limits.Payload))
 	if err != nil {
 		return err
 	}
-	headers, payload, err := parseInvocation(body)
+	headers, payload, err := parseInvocation(body, s.limits.Headers)
 	if err != nil {
 		return err
 	}
@@ -97,8 +99,9 @@ var (
 // number `timestamp`, optional `headers`, a list of pairs, and an optional
 // `payload` of any JSON type (contract/invocation.md §2, Request body). An empty
 // body is an empty object; an absent or null payload is {}. Key names are exact,
-// unknown ones are ignored, of a key given twice the last counts.
-func parseInvocation(body []byte) ([]lambda.Pair, json.RawMessage, error) {
+// unknown ones are ignored, of a key given twice the last counts. More than
+// maxHeaders pairs are Invalid.
+func parseInvocation(body []byte, maxHeaders int) ([]lambda.Pair, json.RawMessage, error) {
 	if len(bytes.TrimLeft(body, " \t\r\n")) == 0 {
 		return nil, emptyObject, nil
 	}
@@ -122,7 +125,7 @@ func parseInvocation(body []byte) ([]lambda.Pair, json.RawMessage, error) {
 	if len(timestamp) > 0 && !isNull(timestamp) && !isNumber(timestamp) {
 		return nil, nil, lambda.Invalid("timestamp", "timestamp must be a number, milliseconds since 1970")
 	}
-	pairs, err := parseHeaders(headers)
+	pairs, err := parseHeaders(headers, maxHeaders)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -146,7 +149,7 @@ func checkObject(body []byte) error {
 // parseHeaders reads the list of pairs from raw, which is valid JSON. It walks
 // the list instead of unmarshalling it, so that a list of a million entries costs
 // no more than its first thousand.
-func parseHeaders(raw json.RawMessage) ([]lambda.Pair, error) {
+func parseHeaders(raw json.RawMessage, maxHeaders int) ([]lambda.Pair, error) {
 	if len(raw) == 0 || isNull(raw) {
 		return nil, nil
 	}
@@ -200,6 +203,6 @@ func isNumber(raw json.RawMessage) bool {
 func (s *Server) isImplemented(w http.ResponseWriter, r *http.Request) error {
 	q := of(r)
 	return respond(w, http.StatusOK, map[string]bool{
-		"implemented": s.events.Implemented(q.account(), q.params.ByName("event")),
+		"implemented": s.live.Implemented(q.account(), q.params.ByName("event")),
 	})
 }

@@ -46,7 +46,7 @@ func TestParseInvocation(t *testing.T) {
 		{"nesting deeper than the parser allows", `{"payload":` + strings.Repeat("[", 20000) + strings.Repeat("]", 20000) + "}", nil, "", "body"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			headers, payload, err := api.ParseInvocation([]byte(c.body))
+			headers, payload, err := api.ParseInvocation([]byte(c.body), 1000)
 			if c.field != "" {
 				e := lambda.As(err)
 				require.NotNil(t, e, "the body must be refused")
@@ -68,7 +68,7 @@ func FuzzParseInvocation(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		headers, payload, err := api.ParseInvocation(body)
+		headers, payload, err := api.ParseInvocation(body, 1000)
 		if err != nil {
 			e := lambda.As(err)
 			if e == nil || e.Kind != lambda.KindInvalid || e.Message == "" {
@@ -125,13 +125,13 @@ func FuzzElements(f *testing.F) {
 
 func TestAMillionHeadersCostNoMoreThanAThousand(t *testing.T) {
 	body := []byte(`{"headers":[` + strings.Repeat(`{"key":"","value":""},`, 200_000) + `{"key":"","value":""}]}`)
-	require.Less(t, testing.AllocsPerRun(1, func() { _, _, _ = api.ParseInvocation(body) }), 3000.0)
+	require.Less(t, testing.AllocsPerRun(1, func() { _, _, _ = api.ParseInvocation(body, 1000) }), 3000.0)
 }
 
 func BenchmarkParseInvocation(b *testing.B) {
 	body := []byte(`{"timestamp":0,"headers":[],"payload":{"name":"Ada"}}`)
 	b.ReportAllocs()
 	for b.Loop() {
-		_, _, _ = api.ParseInvocation(body)
+		_, _, _ = api.ParseInvocation(body, 1000)
 	}
 }

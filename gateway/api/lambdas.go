@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -154,6 +155,7 @@ func (s *Server) readLambda(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	w.Header().Set("ETag", etag(v.Version))
 	return respond(w, http.StatusOK, []lambdaView{v})
 }
 
@@ -177,21 +179,35 @@ func (s *Server) createLambda(w http.ResponseWriter, r *http.Request) error {
 	if body.EventID != nil {
 		l.EventID = *body.EventID
 	}
-	if _, err := s.apply(r.Context(), l, body); err != nil {
+	if _, err := s.apply(q, l, body); err != nil {
 		return err
 	}
-	if err := l.Validate(); err != nil {
+	if err := l.Validate(s.limits); err != nil {
 		return err
 	}
 	if err := s.saves.take(l.Account, l.Size(), now); err != nil {
 		return err
 	}
-	if err := s.checkCode(r, l); err != nil {
+	once, err := s.once(q, r)
+	if err != nil {
 		return err
 	}
-	rec, err := s.lambdas.CreateLambda(r.Context(), l)
+	id, replayed, err := s.writeOnce(q, once, func() (string, error) {
+		if err := s.checkCode(r, l); err != nil {
+			return "", err
+		}
+		_, err := s.lambdas.CreateLambda(q, l, once)
+		return l.ID, err
+	})
 	if err != nil {
 		return fmt.Errorf("create lambda: %w", err)
+	}
+	markReplay(w, replayed)
+	rec := store.Record{Lambda: l}
+	if replayed {
+		if rec, err = s.lambdas.Record(q, l.Account, id); err != nil {
+			return fmt.Errorf("read lambda: %w", err)
+		}
 	}
 	return s.respondLambda(w, r, http.StatusCreated, rec)
 }
@@ -207,7 +223,14 @@ func (s *Server) updateLambda(w http.ResponseWriter, r *http.Request) error {
 	if !body.Version.set {
 		return lambda.Invalid("version", "version is missing: send the version that you last read")
 	}
+	match, err := ifMatch(r)
+	if err != nil {
+		return err
+	}
 	change := func(l *lambda.Lambda) (bool, error) {
+		if match != 0 && match != l.Version {
+			return false, lambda.Stale(l.Version, match)
+		}
 		if err := unchangeable(l, body); err != nil {
 			return false, err
 		}
@@ -216,7 +239,7 @@ func (s *Server) updateLambda(w http.ResponseWriter, r *http.Request) error {
 		if err != nil || !changed {
 			return false, err
 		}
-		if err := l.Validate(); err != nil {
+		if err := l.Validate(s.limits); err != nil {
 			return false, err
 		}
 		if err := s.saves.take(l.Account, l.Size(), s.now()); err != nil {
@@ -244,10 +267,31 @@ func (s *Server) updateLambda(w http.ResponseWriter, r *http.Request) error {
 // deleteLambda removes a lambda that is not deployed.
 func (s *Server) deleteLambda(w http.ResponseWriter, r *http.Request) error {
 	q := of(r)
-	if err := s.lambdas.DeleteLambda(r.Context(), q.account(), q.params.ByName("id")); err != nil {
+	match, err := ifMatch(r)
+	if err != nil {
+		return err
+	}
+	if err := s.lambdas.DeleteLambda(r.Context(), q.account(), q.params.ByName("id"), match); err != nil {
 		return fmt.Errorf("delete lambda: %w", err)
 	}
-	return respond(w, http.StatusOK, map[string]string{"message": "Successfully deleted lambda"})
+	return respond(w, http.StatusOK, message{"Successfully deleted lambda"})
+}
+
+// A lambda's entity tag is its version in quotes.
+func etag(version int) string { return `"` + strconv.Itoa(version) + `"` }
+
+// ifMatch reads the version that a write demands; 0 stands for any.
+func ifMatch(r *http.Request) (int, error) {
+	text := r.Header.Get("If-Match")
+	if text == "" || text == "*" {
+		return 0, nil
+	}
+	inner, quoted := strings.CutPrefix(text, `"`)
+	version, err := strconv.Atoi(strings.TrimSuffix(inner, `"`))
+	if !quoted || err != nil || version <= 0 || etag(version) != text {
+		return 0, lambda.Invalid("If-Match", `If-Match must be the ETag that was last read, such as "3", not %.40q`, text)
+	}
+	return version, nil
 }
 
 func (s *Server) respondLambda(w http.ResponseWriter, r *http.Request, status int, rec store.Record) error {
@@ -255,6 +299,7 @@ func (s *Server) respondLambda(w http.ResponseWriter, r *http.Request, status in
 	if err != nil {
 		return err
 	}
+	w.Header().Set("ETag", etag(v.Version))
 	return respond(w, status, v)
 }
 

@@ -36,6 +36,7 @@ type request struct {
 	id        string // X-Request-ID, the caller's or ours
 	given     bool   // the caller sent the id
 	principal *auth.Principal
+	body      []byte // of a management request, once it is decoded
 	start     time.Time
 
 	// Filled by handlers for the log line.
@@ -141,6 +142,7 @@ func decode(w http.ResponseWriter, r *http.Request, v any) error {
 	if trimmed := bytes.TrimLeft(body, " \t\r\n"); len(trimmed) == 0 || trimmed[0] != '{' {
 		return lambda.Invalid("body", "the body must be a JSON object")
 	}
+	of(r).body = body
 	return jsonFault(json.Unmarshal(body, v))
 }
 

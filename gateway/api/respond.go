@@ -27,6 +27,7 @@ var statuses = map[lambda.Kind]int{
 	lambda.KindMethod:       http.StatusMethodNotAllowed,
 	lambda.KindTimeout:      http.StatusRequestTimeout,
 	lambda.KindConflict:     http.StatusConflict,
+	lambda.KindPrecondition: http.StatusPreconditionFailed,
 	lambda.KindTooLarge:     http.StatusRequestEntityTooLarge,
 	lambda.KindRateLimited:  http.StatusTooManyRequests,
 	lambda.KindCrashed:      http.StatusInternalServerError,

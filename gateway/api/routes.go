@@ -64,8 +64,18 @@ func (s *Server) routes() []route {
 		{"GET", account + "/lambdas/:id", faasUI, auth.ReadLambdas, s.readLambda},
 		{"PUT", account + "/lambdas/:id", faasUI, auth.WriteLambdas, s.updateLambda},
 		{"DELETE", account + "/lambdas/:id", faasUI, auth.WriteLambdas, s.deleteLambda},
+		{"GET", account + "/deployments", faasUI, auth.ReadLambdas, s.listDeployments},
+		{"GET", account + "/deployments/:id/history", faasUI, auth.ReadLambdas, s.deploymentHistory},
 		{"POST", account + "/deployments/:id", faasUI, auth.Deploy, s.deploy},
 		{"DELETE", account + "/deployments/:id", faasUI, auth.Deploy, s.undeploy},
 		{"GET", account + "/runtimes", faasUI, auth.ReadLambdas, s.listRuntimes},
+		{"GET", account + "/proxy-settings", faasUI, auth.ReadDomains, s.listDomains},
+		{"POST", account + "/proxy-settings", faasUI, auth.WriteDomains, s.addDomain},
+		{"DELETE", account + "/proxy-settings/:id", faasUI, auth.WriteDomains, s.deleteDomain},
+		{"GET", account + "/reports/lambdaCounts", faasUI, auth.ReadReports, s.lambdaCounts},
+		{"GET", account + "/reports/limitCounts", faasUI, auth.ReadReports, s.limitCounts},
+
+		// The gateway about itself
+		{"GET", "/limits", anyHost, auth.Anyone, s.listLimits},
 	}
 }

@@ -29,12 +29,28 @@ import (
 
 // Lambdas is what the API needs of the store.
 type Lambdas interface {
-	CreateLambda(ctx context.Context, l *lambda.Lambda) (store.Record, error)
+	CreateLambda(ctx context.Context, l *lambda.Lambda, once *store.Once) (store.Record, error)
 	Record(ctx context.Context, account, id string) (store.Record, error)
 	Records(ctx context.Context, account string) ([]store.Record, error)
 	UpdateLambda(ctx context.Context, account, id string, version int, change func(*lambda.Lambda) (bool, error)) (store.Record, bool, error)
-	DeleteLambda(ctx context.Context, account, id string) error
-	StartDeployment(ctx context.Context, account, id string, kind lambda.DeploymentKind, by string) (*lambda.Deployment, error)
+	DeleteLambda(ctx context.Context, account, id string, version int) error
+	Counts(ctx context.Context, account string) (total, deployed int, err error)
+	StartDeployment(ctx context.Context, want store.Start) (*lambda.Deployment, error)
+	Version(ctx context.Context, account, id string, version int) (*lambda.Version, error)
+	History(ctx context.Context, account, id string) ([]lambda.Deployment, error)
+}
+
+// Domains is the whitelist in the store.
+type Domains interface {
+	CreateDomain(ctx context.Context, d lambda.Domain, once *store.Once) (*lambda.Domain, error)
+	Domain(ctx context.Context, account string, id int) (*lambda.Domain, error)
+	Domains(ctx context.Context, account string) ([]lambda.Domain, error)
+	DeleteDomain(ctx context.Context, account string, id int) error
+}
+
+// Receipts tells which requests with an Idempotency-Key were carried out.
+type Receipts interface {
+	Receipt(ctx context.Context, o *store.Once) (*store.Receipt, error)
 }
 
 // Runtimes is what the API needs of the pool: what languages there are, and
@@ -49,17 +65,19 @@ type Invoker interface {
 	Invoke(ctx context.Context, inv lambda.Invocation) (lambda.Result, error)
 }
 
-// Events tells which events have a deployed lambda.
-type Events interface {
+// Live tells from memory what is live.
+type Live interface {
+	Live(account, lambdaID string) (*lambda.Live, bool)
 	Implemented(account, eventID string) bool
 }
 
-// Config is what a Server is made of. Every field but MaxBody and Log is
-// required.
+// Config is what a Server is made of. Every field but Log is required.
 type Config struct {
 	Log          zerolog.Logger
 	Lambdas      Lambdas
-	Events       Events
+	Domains      Domains
+	Receipts     Receipts
+	Live         Live
 	Authenticate *auth.Authenticator
 	Auth         *auth.Service
 	Directory    *directory.Directory
@@ -68,17 +86,16 @@ type Config struct {
 	Runtimes     Runtimes
 	RuntimeNames []string // installed runtimes; the first is the default
 	Metrics      prometheus.Registerer
-	MaxBody      int64 // bytes of an invocation's body; default 6 MiB
+	Limits       lambda.Limits
 }
-
-// DefaultMaxBody is the largest body of an invocation, bytes.
-const DefaultMaxBody = 6 << 20
 
 // Server answers every request of every service. Safe for concurrent use.
 type Server struct {
 	log           zerolog.Logger
 	lambdas       Lambdas
-	events        Events
+	domains       Domains
+	receipts      Receipts
+	live          Live
 	authenticator *auth.Authenticator
 	auth          *auth.Service
 	directory     *directory.Directory
@@ -86,23 +103,26 @@ type Server struct {
 	replays       *invoke.Replays
 	runtimes      Runtimes
 	runtimeNames  []string
-	maxBody       int64
+	limits        lambda.Limits
 	router        *httprouter.Router
 	metrics       *metrics
 	bodies        bodyBudget
 	saves         *saveBudget
+	accountCalls  *rates[string]
+	lambdaCalls   *rates[lambdaKey]
+	requests      *rates[string] // of accounts, to the management API
 	now           func() time.Time
 }
 
 // New builds the server and its router.
 func New(c Config) *Server {
 	s := &Server{
-		log: c.Log, lambdas: c.Lambdas, events: c.Events, authenticator: c.Authenticate, auth: c.Auth,
+		log: c.Log, lambdas: c.Lambdas, domains: c.Domains, receipts: c.Receipts, live: c.Live, authenticator: c.Authenticate, auth: c.Auth,
 		directory: c.Directory, invoker: c.Invoker, replays: c.Replays, runtimes: c.Runtimes,
-		runtimeNames: c.RuntimeNames, maxBody: c.MaxBody, metrics: newMetrics(c.Metrics), saves: newSaveBudget(), now: time.Now,
-	}
-	if s.maxBody <= 0 {
-		s.maxBody = DefaultMaxBody
+		runtimeNames: c.RuntimeNames, limits: c.Limits, metrics: newMetrics(c.Metrics), saves: newSaveBudget(), now: time.Now,
+		accountCalls: newRates[string](c.Limits.AccountCalls, "invocations of the account"),
+		lambdaCalls:  newRates[lambdaKey](c.Limits.LambdaCalls, "invocations of the lambda"),
+		requests:     newRates[string](c.Limits.AccountRequests, "requests of the account"),
 	}
 	s.router = httprouter.New()
 	s.router.RedirectTrailingSlash = false
@@ -165,7 +185,7 @@ func (s *Server) serve(row *route) httprouter.Handle {
 			h["Strict-Transport-Security"] = hstsValue
 		}
 		if err == nil {
-			err = s.admit(r, q)
+			err = s.admit(w, r, q)
 		}
 		if err == nil {
 			err = row.handle(w, r.WithContext(q))
@@ -202,7 +222,7 @@ func (s *Server) recovered(w *answer, q *request, p any) {
 }
 
 // admit decides whether the request may reach its handler.
-func (s *Server) admit(r *http.Request, q *request) error {
+func (s *Server) admit(w http.ResponseWriter, r *http.Request, q *request) error {
 	row := q.route
 	served := func(service string) bool { return s.directory.Serves(r.Host, service) }
 	if row.services != nil && !slices.ContainsFunc(row.services, served) {
@@ -222,7 +242,10 @@ func (s *Server) admit(r *http.Request, q *request) error {
 			Message: fmt.Sprintf("%s needs the permission %s, which this token does not carry", row.method+" "+row.path, row.permission),
 		}
 	}
-	return nil
+	if row.permission == auth.Invoke {
+		return s.accountCalls.take(w, q.account(), q.start)
+	}
+	return s.requests.take(w, q.account(), q.start)
 }
 
 // logRequest writes the one line of a request. The query is left out: it may

@@ -59,6 +59,7 @@ type gateway struct {
 	t      *testing.T
 	url    string
 	store  *store.Store
+	views  *store.Views
 	tokens map[lambda.Role]string
 	app    string // token of an app with scope faas.lambda.invoke
 	log    *lines
@@ -83,7 +84,7 @@ func (l *lines) String() string {
 }
 
 // newGateway serves the API over a real etcd with one user of each role.
-func newGateway(t *testing.T) *gateway {
+func newGateway(t *testing.T, change ...func(*lambda.Limits)) *gateway {
 	t.Helper()
 	ctx := t.Context()
 	dir, err := os.MkdirTemp("", "s")
@@ -108,11 +109,17 @@ func newGateway(t *testing.T) *gateway {
 	dns, _, err := directory.New(directory.Config{Base: "127.0.0.1:8443", Domains: map[string]string{"faasGW": "gw.example.com", "sentinel": "sentinel.example.com", "faasUI": "ui.example.com"}})
 	require.NoError(t, err)
 
-	g := &gateway{t: t, language: &language{}, store: st, tokens: map[lambda.Role]string{}, log: &lines{}}
+	limits := lambda.DefaultLimits()
+	limits.Payload, limits.AccountRequests = 100_000, 0
+	for _, f := range change {
+		f(&limits)
+	}
+	st.Limits = limits
+	g := &gateway{t: t, language: &language{}, store: st, views: views, tokens: map[lambda.Role]string{}, log: &lines{}}
 	server := httptest.NewServer(api.New(api.Config{
-		Log: zerolog.New(g.log), Lambdas: st, Events: views, Authenticate: authenticator, Auth: service, Directory: dns,
+		Log: zerolog.New(g.log), Lambdas: st, Domains: st, Receipts: st, Live: views, Authenticate: authenticator, Auth: service, Directory: dns,
 		Invoker: g.language, Replays: invoke.NewReplays(invoke.ReplaysConfig{}), Runtimes: g.language,
-		RuntimeNames: []string{"javascript"}, Metrics: prometheus.NewRegistry(), MaxBody: 100_000,
+		RuntimeNames: []string{"javascript"}, Metrics: prometheus.NewRegistry(), Limits: limits,
 	}))
 	t.Cleanup(server.Close)
 	g.url = server.URL

@@ -21,6 +21,7 @@ import (
 	"github.com/sluice-faas/sluice/gateway/config"
 	"github.com/sluice-faas/sluice/gateway/deployment"
 	"github.com/sluice-faas/sluice/gateway/invoke"
+	"github.com/sluice-faas/sluice/gateway/lambda"
 	"github.com/sluice-faas/sluice/gateway/store"
 	"github.com/sluice-faas/sluice/gateway/store/embedded"
 	"github.com/sluice-faas/sluice/plugins/catalog"
@@ -75,6 +76,7 @@ type App struct {
 	metrics   *prometheus.Registry
 	warnings  []string // for the banner
 
+	limits       lambda.Limits
 	info         Info
 	sampleIsOurs bool // nobody has changed what is live of the sample
 }
@@ -88,7 +90,7 @@ type listeners struct{ https, http, admin net.Listener }
 // again. The caller must Close what Open returned.
 func Open(ctx context.Context, o Options) (*App, error) {
 	a := &App{
-		config: o.Config, version: o.Version, progress: newProgress(o.People),
+		config: o.Config, limits: o.Config.Limits(), version: o.Version, progress: newProgress(o.People),
 		failed: make(chan error, 8), ready: &readiness{}, metrics: prometheus.NewRegistry(),
 	}
 	a.ready.hold("starting")
@@ -253,7 +255,7 @@ func (a *App) openStore(ctx context.Context) error {
 	}
 	a.closers.push("etcd", func(context.Context) error { return member.Close() })
 	a.store = store.New(member.Client(), a.log)
-	a.store.Limits = store.Limits{Lambdas: a.config.MaxLambdas, Deployed: a.config.MaxLambdas}
+	a.store.Limits = a.limits
 	if err := a.store.Open(ctx); err != nil {
 		return err
 	}
@@ -276,21 +278,26 @@ func (a *App) openStore(ctx context.Context) error {
 }
 
 func (a *App) openAuth(ctx context.Context) (err error) {
-	if a.keeper, err = auth.NewKeeper(auth.Config{}, a.store, a.log); err != nil {
+	if a.keeper, err = auth.NewKeeper(a.authConfig(), a.store, a.log); err != nil {
 		return err
 	}
 	if err := a.keeper.Check(ctx); err != nil {
 		return err
 	}
-	if a.auth, err = auth.NewService(auth.Config{}, a.store, a.views, a.keeper, a.log); err != nil {
+	if a.auth, err = auth.NewService(a.authConfig(), a.store, a.views, a.keeper, a.log); err != nil {
 		return err
 	}
 	a.background("the keeper of the signing keys", a.keeper.Run)
 	return nil
 }
 
+// authConfig is the same for everything that issues or accepts tokens.
+func (a *App) authConfig() auth.Config {
+	return auth.Config{TokenLifetime: a.limits.AppToken, SessionLifetime: a.limits.LoginSession}
+}
+
 func (a *App) openDeployments(ctx context.Context) error {
-	a.specs = invoke.NewSpecs(a.store, nil, host.Limits{})
+	a.specs = invoke.NewSpecs(a.store, nil, host.Limits{ResultBytes: a.limits.Result, MemoryMiB: a.limits.Memory})
 	a.views.OnLive(a.retire)
 	controller, err := deployment.New(deployment.Config{
 		GatewayID: newID(), Store: a.store, Builder: a.pool, Prepare: a.prepare, Discard: a.discard, Log: a.log,

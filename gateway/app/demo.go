@@ -14,6 +14,7 @@ import (
 
 	"github.com/sluice-faas/sluice/gateway/auth"
 	"github.com/sluice-faas/sluice/gateway/lambda"
+	"github.com/sluice-faas/sluice/gateway/store"
 )
 
 // demoFile keeps the demo account's credentials between starts. Everything else
@@ -284,7 +285,7 @@ func (a *App) createSample(ctx context.Context) error {
 		Account: a.demo.AccountID, ID: a.demo.Lambda.UUID, Name: a.demo.Lambda.Name, Runtime: runtime, Version: 1,
 		Description: "The sample that comes with Sluice: change it, deploy it, call it.", Code: description.SampleSource,
 		CreatedAt: now, CreatedBy: sampleBy, UpdatedAt: now, UpdatedBy: sampleBy,
-	})
+	}, nil)
 	return err
 }
 
@@ -308,7 +309,7 @@ func (a *App) deploySample(ctx context.Context) error {
 		case !underWay && asked:
 			return deploymentError(r.Last)
 		case !underWay:
-			if _, err := a.store.StartDeployment(ctx, a.demo.AccountID, a.demo.Lambda.UUID, lambda.Deploy, sampleBy); err != nil {
+			if _, err := a.store.StartDeployment(ctx, store.Start{Account: a.demo.AccountID, LambdaID: a.demo.Lambda.UUID, Kind: lambda.Deploy, By: sampleBy}); err != nil {
 				return err
 			}
 			asked = true

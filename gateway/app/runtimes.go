@@ -27,7 +27,10 @@ func (a *App) openRuntimes(context.Context) (err error) {
 		return err
 	}
 	a.closers.push("the run folder", func(context.Context) error { return closeRunDir(a.runDir) })
-	a.pool = pool.New(pool.Config{Prestart: a.prestart()}, a.launch, a.log)
+	a.pool = pool.New(pool.Config{
+		Prestart: a.prestart(), MaxCallsPerProcess: a.limits.CallsPerProcess, MaxProcessesPerKey: a.limits.Processes,
+		MaxProcesses: a.limits.AllProcesses, MaxWaiting: a.limits.Waiting,
+	}, a.launch, a.log)
 	a.closers.push("the runtime processes", a.pool.Close)
 	a.metrics.MustRegister(newPoolCollector(a.pool.Stats))
 	a.ready.checks = append(a.ready.checks, check{"runtimes", a.checkRuntimes})
@@ -51,7 +54,7 @@ func (a *App) launch(ctx context.Context, name string) (pool.Process, error) {
 	if !ok {
 		return nil, fmt.Errorf("the runtime %q is not installed: there is none in %s", name, a.config.RuntimesDir)
 	}
-	p, err := host.Launch(ctx, host.Options{Runtime: r, RunDir: a.runDir, Log: a.log.With().Str("runtime", name).Logger()})
+	p, err := host.Launch(ctx, host.Options{Runtime: r, RunDir: a.runDir, MemoryMiB: a.limits.Memory, Log: a.log.With().Str("runtime", name).Logger()})
 	if err != nil {
 		return nil, err // not p: a nil *host.Process is no nil Process
 	}

@@ -76,16 +76,16 @@ func (a *App) newAPI() (*api.Server, error) {
 		a.log.Warn().Msg(w)
 		a.warnings = append(a.warnings, w)
 	}
-	authenticator, err := auth.NewAuthenticator(auth.Config{}, a.store, a.views, a.keeper)
+	authenticator, err := auth.NewAuthenticator(a.authConfig(), a.store, a.views, a.keeper)
 	if err != nil {
 		return nil, err
 	}
 	dispatcher := invoke.New(invoke.Config{
-		Live: a.views, Records: a.store, Pool: a.pool, Specs: a.specs, RunTimeout: a.config.RunTimeout, Log: a.log,
+		Live: a.views, Records: a.store, Pool: a.pool, Specs: a.specs, RunTimeout: a.limits.RunTime, Log: a.log,
 	})
 	return api.New(api.Config{
-		Log: a.log, Lambdas: a.store, Events: a.views, Authenticate: authenticator, Auth: a.auth, Directory: d,
+		Log: a.log, Lambdas: a.store, Domains: a.store, Receipts: a.store, Live: a.views, Authenticate: authenticator, Auth: a.auth, Directory: d,
 		Invoker: dispatcher, Replays: invoke.NewReplays(invoke.ReplaysConfig{}), Runtimes: a.pool,
-		RuntimeNames: a.runtimeNames(), Metrics: a.metrics,
+		RuntimeNames: a.runtimeNames(), Metrics: a.metrics, Limits: a.limits,
 	}), nil
 }

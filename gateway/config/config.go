@@ -17,11 +17,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/rs/zerolog"
 
 	"github.com/sluice-faas/sluice/gateway/directory"
+	"github.com/sluice-faas/sluice/gateway/lambda"
 )
 
 // Config is what an operator can set. Dev gives the defaults of `sluice dev`.
@@ -54,12 +54,10 @@ type Config struct {
 	// RuntimesDir holds one folder with a runtime.yaml for each language.
 	// Default: the folder `runtimes` beside the executable.
 	RuntimesDir string `koanf:"runtimes-dir"`
-	// RunTimeout is how long a lambda may run. Default 30s, which public clients
-	// count on; at most 30s.
-	RunTimeout time.Duration `koanf:"run-timeout"`
-	// MaxLambdas is how many lambdas an account may save, and how many it may
-	// have deployed; 0 means no limit. Default 50.
-	MaxLambdas int `koanf:"max-lambdas"`
+	// Limit changes limits, as name=value; lambda.LimitTable has the names, their
+	// defaults and bounds. Of a name that is given twice the last value counts.
+	// Default: none.
+	Limit []string `koanf:"limit"`
 	// Pprof adds Go's profiles to the admin listener. Default false.
 	Pprof bool `koanf:"pprof"`
 }
@@ -68,12 +66,8 @@ type Config struct {
 // to each runtime's manifest.
 const ManifestPrestart = -1
 
-const (
-	maxPrestart = 256 // more than any one machine can use
-	// maxRunTimeout is what public clients wait for, and what the listeners' time
-	// limits are made for.
-	maxRunTimeout = 30 * time.Second
-)
+// maxPrestart is more than any one machine can use.
+const maxPrestart = 256
 
 // Dev gives the defaults of `sluice dev`.
 func Dev() Config {
@@ -86,8 +80,7 @@ func Dev() Config {
 		LogLevel:    zerolog.InfoLevel.String(),
 		Prestart:    ManifestPrestart,
 		RuntimesDir: defaultRuntimesDir(),
-		RunTimeout:  maxRunTimeout,
-		MaxLambdas:  50,
+		Limit:       []string{},
 	}
 }
 
@@ -133,6 +126,15 @@ func (c Config) Domains() map[string]string {
 	return domains
 }
 
+// Limits gives the limits with what Limit changes. Validate has checked it.
+func (c Config) Limits() lambda.Limits {
+	limits, err := lambda.ParseLimits(c.Limit)
+	if err != nil {
+		return lambda.DefaultLimits()
+	}
+	return limits
+}
+
 // Validate names every setting that is wrong, all at once, and how to mend it.
 func (c Config) Validate() error {
 	var problems []error
@@ -164,11 +166,8 @@ func (c Config) Validate() error {
 	if c.Prestart < ManifestPrestart || c.Prestart > maxPrestart {
 		problem("prestart", "%d is not in 0…%d (or -1 for the manifests' own numbers)", c.Prestart, maxPrestart)
 	}
-	if c.RunTimeout < time.Second || c.RunTimeout > maxRunTimeout {
-		problem("run-timeout", "%s is not in 1s…%s", c.RunTimeout, maxRunTimeout)
-	}
-	if c.MaxLambdas < 0 {
-		problem("max-lambdas", "%d is negative: 0 means no limit", c.MaxLambdas)
+	if _, err := lambda.ParseLimits(c.Limit); err != nil {
+		problem("limit", "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	for _, entry := range c.Domain {
 		if _, err := directory.ParseDomains([]string{entry}); err != nil {

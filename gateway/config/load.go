@@ -29,8 +29,7 @@ func Flags(fs *pflag.FlagSet, d Config) {
 	fs.String("log-level", d.LogLevel, "least level that is logged: trace, debug, info, warn, error")
 	fs.Int("prestart", d.Prestart, "blank processes kept ready for each runtime (-1: as its manifest says)")
 	fs.String("runtimes-dir", d.RuntimesDir, "folder with the language runtimes")
-	fs.Duration("run-timeout", d.RunTimeout, "how long a lambda may run, 1s to 30s")
-	fs.Int("max-lambdas", d.MaxLambdas, "lambdas that an account may save, and may have deployed (0: no limit)")
+	fs.StringSlice("limit", d.Limit, "changes a limit, as name=value; may be repeated; /limits shows all")
 	fs.Bool("pprof", d.Pprof, "serve Go profiles on the admin listener")
 	fs.VisitAll(func(f *pflag.Flag) { f.Usage += " [" + envName(f.Name) + "]" })
 }

@@ -37,7 +37,7 @@ func newWorld(t testing.TB) *world {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, server.Close()) })
 	s := store.New(server.Client(), zerolog.Nop())
-	s.Limits = store.Limits{}
+	s.Limits.Lambdas, s.Limits.DeployedLambdas = 0, 0
 	require.NoError(t, s.Open(t.Context()))
 	return &world{client: server.Client(), store: s}
 }
@@ -50,14 +50,14 @@ func (w *world) create(t testing.TB, name string) *lambda.Lambda {
 	now := time.Now().UTC()
 	l := &lambda.Lambda{Account: account, ID: uuid.NewString(), Name: name, Description: "d", Runtime: "javascript",
 		Version: 1, Code: "code of " + name, Dependencies: []lambda.Pair{{Key: "dep", Value: "1.2.3"}}, CreatedAt: now, UpdatedAt: now}
-	_, err := w.store.CreateLambda(t.Context(), l)
+	_, err := w.store.CreateLambda(t.Context(), l, nil)
 	require.NoError(t, err)
 	return l
 }
 
 func (w *world) start(t testing.TB, l *lambda.Lambda, kind lambda.DeploymentKind) *lambda.Deployment {
 	t.Helper()
-	d, err := w.store.StartDeployment(t.Context(), account, l.ID, kind, "dev")
+	d, err := w.store.StartDeployment(t.Context(), store.Start{Account: account, LambdaID: l.ID, Kind: kind, By: "dev"})
 	require.NoError(t, err)
 	return d
 }

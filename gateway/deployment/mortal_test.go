@@ -34,7 +34,7 @@ func (w *world) mortal(t *testing.T) *mortal {
 	c := clientv3.NewCtxClient(context.Background())
 	c.KV, c.Lease, c.Watcher, c.Maintenance = m, m, w.client.Watcher, w.client.Maintenance
 	m.store = store.New(c, zerolog.Nop())
-	m.store.Limits = store.Limits{}
+	m.store.Limits.Lambdas, m.store.Limits.DeployedLambdas = 0, 0
 	return m
 }
 

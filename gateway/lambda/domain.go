@@ -51,7 +51,7 @@ func ParseDomain(text string) (string, error) {
 			return "", err
 		}
 	}
-	if last := labels[len(labels)-1]; strings.Trim(last, "0123456789") == "" {
+	if isNumber(labels[len(labels)-1]) {
 		return "", Invalid(field, "domain %.100q is an address or no name: give a host name", text)
 	}
 	return name, nil
@@ -73,6 +73,13 @@ func checkLabel(text, label string) error {
 		}
 	}
 	return nil
+}
+
+// isNumber reports whether a name that ends in that label is read as an address
+// (WHATWG URL §3.5, ends in a number).
+func isNumber(label string) bool {
+	hex, ok := strings.CutPrefix(label, "0x")
+	return ok && strings.Trim(hex, "0123456789abcdef") == "" || strings.Trim(label, "0123456789") == ""
 }
 
 func clipLabel(s string) string { return s[:min(len(s), 20)] }

@@ -20,6 +20,7 @@ const (
 	KindMethod                   // 405
 	KindTimeout                  // 408: the platform, not the lambda, took too long
 	KindConflict                 // 409
+	KindPrecondition             // 412: If-Match names another version than the stored one
 	KindTooLarge                 // 413
 	KindRateLimited              // 429
 	KindCrashed                  // 500: another call ended the process this call shared; never run again
@@ -49,6 +50,9 @@ const (
 	CodeLambdaContract     = "com.liveperson.faas.lambda.contract-error"
 	CodeLambdaLimit        = "com.liveperson.faas.lambda.limit"
 	CodeDeploymentConflict = "com.liveperson.faas.deployment.conflict"
+	CodeDomainDuplicate    = "com.liveperson.faas.domain.duplicate"
+	CodeDomainLimit        = "com.liveperson.faas.domain.limit"
+	CodeMissingDomain      = "com.liveperson.faas.domain.missing"
 	CodeDeploymentFailed   = "com.liveperson.faas.deployment.failed"
 )
 
@@ -126,4 +130,12 @@ func NotFound(code, format string, args ...any) *Error {
 // Conflict says that the write lost against another, or that the state forbids it.
 func Conflict(code, format string, args ...any) *Error {
 	return &Error{Kind: KindConflict, Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// Stale says that If-Match names another version than the saved one.
+func Stale(saved, wanted int) *Error {
+	return &Error{
+		Kind: KindPrecondition, Code: CodeLambdaConflict, Field: "If-Match", Phase: PhaseRequest,
+		Message: fmt.Sprintf("version %d is saved, not %d: read the lambda again", saved, wanted),
+	}
 }

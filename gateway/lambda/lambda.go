@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"regexp"
 	"strings"
 	"time"
@@ -17,18 +18,9 @@ import (
 	"unicode/utf8"
 )
 
-// Limits of a lambda's fields, in characters (contract/limits-and-errors.md §1).
-const (
-	MaxNameLength        = 50
-	MaxDescriptionLength = 200
-	MaxCodeLength        = 100_000
-	MaxEnvironmentName   = 200
-	MaxEnvironmentValue  = 200
-	MaxEnvironment       = 100
-	MaxEventIDLength     = 60
-	MaxDependencies      = 100
-	MaxDependencyLength  = 214 // of a name, and of a version; npm's limit
-)
+// MaxDependencyLength is the largest length of a dependency's name, and of its
+// version, in characters; npm's limit.
+const MaxDependencyLength = 214
 
 // Pair is a name with a value, in the spelling of the wire contract.
 type Pair struct {
@@ -166,69 +158,82 @@ func ReservedName(name string) bool {
 // Validate checks every field that an author writes and returns the first fault
 // as an Error of kind Invalid that names the field and the limit. Code is
 // checked for size and encoding only; its language knows the rest.
-func (l *Lambda) Validate() error {
+func (l *Lambda) Validate(limits Limits) error {
+	const code = "implementation.code"
 	switch {
 	case l.Name == "":
-		return Invalid("name", "name is missing: give 1 to %d letters, digits or _", MaxNameLength)
-	case utf8.RuneCountInString(l.Name) > MaxNameLength:
-		return Invalid("name", "name has %d characters: the limit is %d", utf8.RuneCountInString(l.Name), MaxNameLength)
+		return Invalid("name", "name is missing: give 1 to %d letters, digits or _", limits.Name)
 	case !nameForm.MatchString(l.Name):
-		return Invalid("name", "name %q may hold letters, digits and _ only", l.Name)
+		return Invalid("name", "name %.100q may hold letters, digits and _ only", l.Name)
 	case strings.TrimSpace(l.Description) == "":
-		return Invalid("description", "description is missing: say in 1 to %d characters what the lambda does", MaxDescriptionLength)
-	case utf8.RuneCountInString(l.Description) > MaxDescriptionLength:
-		return Invalid("description", "description has %d characters: the limit is %d", utf8.RuneCountInString(l.Description), MaxDescriptionLength)
+		return Invalid("description", "description is missing: say in 1 to %d characters what the lambda does", limits.Description)
 	case hasControl(l.Description):
 		return Invalid("description", "description holds a control character: remove it")
-	case utf8.RuneCountInString(l.EventID) > MaxEventIDLength:
-		return Invalid("eventId", "eventId has %d characters: the limit is %d", utf8.RuneCountInString(l.EventID), MaxEventIDLength)
+	case hasControl(l.EventID):
+		return Invalid("eventId", "eventId holds a control character: remove it")
 	case strings.TrimSpace(l.Code) == "":
-		return Invalid("implementation.code", "implementation.code is missing: it must define a function named lambda")
+		return Invalid(code, "implementation.code is missing: it must define a function named lambda")
 	case !utf8.ValidString(l.Code):
-		return Invalid("implementation.code", "implementation.code is not valid UTF-8")
-	case utf8.RuneCountInString(l.Code) > MaxCodeLength:
-		return Invalid("implementation.code", "implementation.code has %d characters: the limit is %d", utf8.RuneCountInString(l.Code), MaxCodeLength)
-	case len(l.Dependencies) > MaxDependencies:
-		return Invalid("implementation.dependencies", "implementation.dependencies has %d entries: the limit is %d", len(l.Dependencies), MaxDependencies)
+		return Invalid(code, "implementation.code is not valid UTF-8")
 	}
-	if err := validateDependencies(l.Dependencies); err != nil {
+	for _, text := range []struct {
+		field, value string
+		limit        int
+	}{
+		{"name", l.Name, limits.Name}, {"description", l.Description, limits.Description},
+		{"eventId", l.EventID, limits.EventID}, {code, l.Code, limits.Code},
+	} {
+		if n := utf8.RuneCountInString(text.value); n > text.limit {
+			return tooLong(text.field, text.field, n, text.limit)
+		}
+	}
+	if err := validateDependencies(l.Dependencies, limits); err != nil {
 		return err
 	}
-	return validateEnvironment(l.Environment)
+	return validateEnvironment(l.Environment, limits)
 }
 
-func validateDependencies(dependencies []Pair) error {
+// tooLong says that what, of a field, has n characters.
+func tooLong(field, what string, n, limit int) error {
+	return Invalid(field, "%s has %d characters: the limit is %d", what, n, limit)
+}
+
+func validateDependencies(dependencies []Pair, limits Limits) error {
 	const field = "implementation.dependencies"
+	if len(dependencies) > limits.Dependencies {
+		return Invalid(field, "%s has %d entries: the limit is %d", field, len(dependencies), limits.Dependencies)
+	}
 	for i, p := range dependencies {
 		for _, s := range []string{p.Key, p.Value} {
 			if n := utf8.RuneCountInString(s); n > MaxDependencyLength {
-				return Invalid(field, "%s[%d] has %d characters: the limit is %d", field, i, n, MaxDependencyLength)
+				return tooLong(field, fmt.Sprintf("%s[%d]", field, i), n, MaxDependencyLength)
 			}
 		}
 	}
 	return nil
 }
 
-func validateEnvironment(env []Pair) error {
+func validateEnvironment(env []Pair, limits Limits) error {
 	const field = "implementation.environmentVariables"
-	if len(env) > MaxEnvironment {
-		return Invalid(field, "%s has %d entries: the limit is %d", field, len(env), MaxEnvironment)
+	if len(env) > limits.Environment {
+		return Invalid(field, "%s has %d entries: the limit is %d", field, len(env), limits.Environment)
 	}
 	seen := make(map[string]bool, len(env))
 	for i, p := range env {
+		name, value := utf8.RuneCountInString(p.Key), utf8.RuneCountInString(p.Value)
 		switch {
 		case p.Key == "":
 			return Invalid(field, "%s[%d].key is empty: give the variable a name", field, i)
-		case utf8.RuneCountInString(p.Key) > MaxEnvironmentName:
-			return Invalid(field, "%s[%d].key has %d characters: the limit is %d", field, i, utf8.RuneCountInString(p.Key), MaxEnvironmentName)
+		case name > limits.EnvironmentName:
+			return tooLong(field, fmt.Sprintf("%s[%d].key", field, i), name, limits.EnvironmentName)
 		case !environmentForm.MatchString(p.Key):
 			return Invalid(field, "%s[%d].key %q may hold letters, digits and _ only, and starts with no digit", field, i, p.Key)
 		case ReservedName(p.Key):
 			return &Error{Kind: KindInvalid, Code: CodeBadInput, Field: field, Message: TextReservedName}
 		case seen[p.Key]:
 			return Invalid(field, "%s holds %s twice: remove one", field, p.Key)
-		case utf8.RuneCountInString(p.Value) > MaxEnvironmentValue:
-			return Invalid(field, "%s: the value of %s has %d characters: the limit is %d", field, p.Key, utf8.RuneCountInString(p.Value), MaxEnvironmentValue)
+		case value > limits.EnvironmentValue:
+			return tooLong(field, field+": the value of "+p.Key, value, limits.EnvironmentValue)
 		case strings.ContainsRune(p.Value, 0):
 			return Invalid(field, "%s: the value of %s holds a NUL byte: remove it", field, p.Key)
 		}

@@ -81,7 +81,7 @@ func TestValidate(t *testing.T) {
 		t.Run(text, func(t *testing.T) {
 			l := valid()
 			c.change(l)
-			err := l.Validate()
+			err := l.Validate(lambda.DefaultLimits())
 			if c.field == "" {
 				require.NoError(t, err)
 				return
@@ -96,7 +96,7 @@ func TestValidate(t *testing.T) {
 	t.Run("a reserved variable is refused in the platform's words", func(t *testing.T) {
 		l := valid()
 		env("BRAND_ID", "")(l)
-		require.EqualError(t, l.Validate(), lambda.TextReservedName)
+		require.EqualError(t, l.Validate(lambda.DefaultLimits()), lambda.TextReservedName)
 	})
 	t.Run("every name that the contract reserves is", func(t *testing.T) {
 		for _, name := range strings.Fields(`BRAND_ID LAMBDA_UUID DOMAIN DC HTTPS_PROXY HTTP_PROXY NO_PROXY VAULT_K8S_MOUNT VAULT_DOMAIN

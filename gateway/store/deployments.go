@@ -12,30 +12,37 @@ import (
 	"github.com/sluice-faas/sluice/gateway/lambda"
 )
 
-const (
-	// historyLength is how many ended deployments of a lambda are kept, with the
-	// versions that they made.
-	historyLength = 5
-	// MaxArtifact is the largest artifact, in bytes: a request to etcd has 1.5 MiB.
-	MaxArtifact = 1 << 20
-)
+// MaxArtifact is the largest artifact, in bytes: a request to etcd has 1.5 MiB.
+const MaxArtifact = 1 << 20
 
-// StartDeployment asks for the saved version of a lambda to become live, or for
-// the live one to be taken away. One transaction records the version and the
-// work; a gateway that runs a deployment.Controller does it. While a deployment
-// is under way, or when nothing is live to take away, it is a Conflict; more
-// deployed lambdas than Limits.Deployed is a Conflict with CodeLambdaLimit.
-func (s *Store) StartDeployment(ctx context.Context, account, id string, kind lambda.DeploymentKind, by string) (*lambda.Deployment, error) {
-	k, err := keysOf(account, id)
+// Start is what is asked for with StartDeployment.
+type Start struct {
+	Account, LambdaID string
+	Kind              lambda.DeploymentKind
+	// Version is the one to deploy, 0 for the saved one. It must have been
+	// deployed before, and not so long ago that it is forgotten.
+	Version int
+	By      string
+	Once    *Once
+}
+
+// StartDeployment asks for a version of a lambda to become live, or for the live
+// one to be taken away. One transaction records the version and the work; a
+// gateway that runs a deployment.Controller does it. While a deployment is under
+// way, or when nothing is live to take away, it is a Conflict; more deployed
+// lambdas than Limits.DeployedLambdas is a Conflict with CodeLambdaLimit; a
+// version that is not kept is NotFound.
+func (s *Store) StartDeployment(ctx context.Context, want Start) (*lambda.Deployment, error) {
+	k, err := keysOf(want.Account, want.LambdaID)
 	if err != nil {
-		return nil, noLambda(account, id)
+		return nil, noLambda(want.Account, want.LambdaID)
 	}
 	for range maxAttempts {
-		seen, err := s.readStart(ctx, account, k)
+		seen, err := s.readStart(ctx, want, k)
 		if err != nil {
-			return nil, fmt.Errorf("start deployment of %s: %w", id, err)
+			return nil, fmt.Errorf("start deployment of %s: %w", want.LambdaID, err)
 		}
-		d, started, err := s.start(ctx, k, seen, account, id, kind, by)
+		d, started, err := s.start(ctx, k, seen, want)
 		if err != nil || started {
 			return d, err
 		}
@@ -49,20 +56,20 @@ const (
 	seenLive
 	seenWork
 	seenVersions
+	seenVersion
 	seenAllLive
 	seenAllWork
 )
 
-func (s *Store) readStart(ctx context.Context, account string, k lambdaKeys) (*clientv3.TxnResponse, error) {
+func (s *Store) readStart(ctx context.Context, want Start, k lambdaKeys) (*clientv3.TxnResponse, error) {
 	return s.read(ctx,
 		clientv3.OpGet(k.lambda), clientv3.OpGet(k.live), keyOf(k.work),
-		clientv3.OpGet(k.versions, clientv3.WithPrefix(), clientv3.WithKeysOnly()),
-		clientv3.OpGet(liveRoot+account+"/", clientv3.WithPrefix(), clientv3.WithKeysOnly()),
-		clientv3.OpGet(workRoot+account+"/", clientv3.WithPrefix(), clientv3.WithKeysOnly()))
+		keysBelow(k.versions), clientv3.OpGet(k.version(want.Version)),
+		keysBelow(liveRoot+want.Account+"/"), keysBelow(workRoot+want.Account+"/"))
 }
 
 // start decides on what was seen and writes; false means that it has changed.
-func (s *Store) start(ctx context.Context, k lambdaKeys, seen *clientv3.TxnResponse, account, id string, kind lambda.DeploymentKind, by string) (*lambda.Deployment, bool, error) {
+func (s *Store) start(ctx context.Context, k lambdaKeys, seen *clientv3.TxnResponse, want Start) (*lambda.Deployment, bool, error) {
 	l, err := decodeNew[lambda.Lambda](first(seen, seenLambda))
 	if err != nil {
 		return nil, false, err
@@ -71,27 +78,38 @@ func (s *Store) start(ctx context.Context, k lambdaKeys, seen *clientv3.TxnRespo
 	if err != nil {
 		return nil, false, err
 	}
-	if err := s.mayStart(seen, account, id, kind, l, live); err != nil {
+	if err := s.mayStart(seen, want, l, live); err != nil {
 		return nil, false, err
 	}
 	now := s.Now().UTC()
 	d := &lambda.Deployment{
-		ID: uuid.NewString(), Name: newName(), Account: account, LambdaID: id, Kind: kind, State: kind.First(),
-		CreatedAt: now, CreatedBy: by, UpdatedAt: now, UpdatedBy: by,
+		ID: uuid.NewString(), Name: newName(), Account: want.Account, LambdaID: want.LambdaID, Kind: want.Kind, State: want.Kind.First(),
+		CreatedAt: now, CreatedBy: want.By, UpdatedAt: now, UpdatedBy: want.By,
 	}
 	when := []clientv3.Cmp{
 		unchanged(k.lambda, modRevision(first(seen, seenLambda))),
 		unchanged(k.live, modRevision(first(seen, seenLive))),
 		absent(k.work),
 	}
-	if s.Limits.Deployed > 0 && kind == lambda.Deploy {
-		when = append(when, noneNewer(workRoot+account+"/", seen.Header.Revision))
+	if s.Limits.DeployedLambdas > 0 && want.Kind == lambda.Deploy {
+		when = append(when, noneNewer(workRoot+want.Account+"/", seen.Header.Revision))
 	}
 	var then []clientv3.Op
-	if kind == lambda.Undeploy {
+	switch {
+	case want.Kind == lambda.Undeploy:
 		d.Version, d.Digest = live.Version, live.Digest
-	} else {
-		v := l.Snapshot(now, by)
+	case want.Version != 0 && want.Version != l.Version:
+		v, err := decodeNew[lambda.Version](first(seen, seenVersion))
+		if err != nil {
+			return nil, false, err
+		}
+		if v == nil {
+			return nil, false, noVersion(want.Account, want.LambdaID, want.Version)
+		}
+		d.Version, d.Digest = v.Version, v.Digest
+		when = append(when, exists(k.version(v.Version)))
+	default:
+		v := l.Snapshot(now, want.By)
 		d.Version, d.Digest = v.Version, v.Digest
 		if !holds(all(seen, seenVersions), k.version(v.Version)) {
 			value, err := encode(v)
@@ -105,25 +123,25 @@ func (s *Store) start(ctx context.Context, k lambdaKeys, seen *clientv3.TxnRespo
 	if err != nil {
 		return nil, false, err
 	}
-	r, err := s.commit(ctx, when, append(then, clientv3.OpPut(k.work, value)), nil)
+	r, err := s.commitOnce(ctx, want.Once, d.ID, when, append(then, clientv3.OpPut(k.work, value)))
 	if err != nil {
-		return nil, false, fmt.Errorf("start deployment of %s: %w", id, err)
+		return nil, false, fmt.Errorf("start deployment of %s: %w", want.LambdaID, err)
 	}
 	return d, r.Succeeded, nil
 }
 
-func (s *Store) mayStart(seen *clientv3.TxnResponse, account, id string, kind lambda.DeploymentKind, l *lambda.Lambda, live *lambda.Live) error {
+func (s *Store) mayStart(seen *clientv3.TxnResponse, want Start, l *lambda.Lambda, live *lambda.Live) error {
 	switch {
 	case l == nil:
-		return noLambda(account, id)
+		return noLambda(want.Account, want.LambdaID)
 	case first(seen, seenWork) != nil:
 		return lambda.Conflict(lambda.CodeDeploymentConflict, lambda.TextDeploymentActive)
-	case kind == lambda.Undeploy && live == nil:
+	case want.Kind == lambda.Undeploy && live == nil:
 		return lambda.Conflict(lambda.CodeDeploymentConflict, "lambda %s is not deployed: there is nothing to undeploy", l.Name)
-	case kind != lambda.Undeploy && kind != lambda.Deploy:
-		return lambda.Invalid("kind", "there is no deployment of kind %q", kind)
+	case want.Kind != lambda.Undeploy && want.Kind != lambda.Deploy:
+		return lambda.Invalid("kind", "there is no deployment of kind %q", want.Kind)
 	}
-	if s.Limits.Deployed <= 0 || kind == lambda.Undeploy || live != nil {
+	if s.Limits.DeployedLambdas <= 0 || want.Kind == lambda.Undeploy || live != nil {
 		return nil
 	}
 	deployed := map[string]bool{}
@@ -133,9 +151,9 @@ func (s *Store) mayStart(seen *clientv3.TxnResponse, account, id string, kind la
 	for _, kv := range all(seen, seenAllWork) { // on the way to be live, or already
 		deployed[strings.TrimPrefix(string(kv.Key), workRoot)] = true
 	}
-	if len(deployed) >= s.Limits.Deployed {
+	if len(deployed) >= s.Limits.DeployedLambdas {
 		return lambda.Conflict(lambda.CodeLambdaLimit, "the account has %d deployed lambdas: the limit is %d, undeploy one first",
-			len(deployed), s.Limits.Deployed)
+			len(deployed), s.Limits.DeployedLambdas)
 	}
 	return nil
 }
@@ -174,9 +192,13 @@ func (s *Store) Version(ctx context.Context, account, id string, version int) (*
 		return nil, fmt.Errorf("read version %d of %s: %w", version, id, err)
 	}
 	if !found {
-		return nil, lambda.NotFound(lambda.CodeMissingLambda, "There is no version %d of lambda %s on %s", version, id, account)
+		return nil, noVersion(account, id, version)
 	}
 	return v, nil
+}
+
+func noVersion(account, id string, version int) error {
+	return lambda.NotFound(lambda.CodeMissingLambda, "There is no version %d of lambda %s on %s", version, id, account)
 }
 
 // PutArtifact keeps what a runtime made of the version with that digest. One of

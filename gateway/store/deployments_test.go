@@ -1,6 +1,9 @@
 package store_test
 
 import (
+	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -47,7 +50,7 @@ func claim(t *testing.T, s *store.Store, p *store.Presence, l *lambda.Lambda) st
 // deploy takes l to Deploy Finish, starting a deployment if none is under way.
 func deploy(t *testing.T, s *store.Store, p *store.Presence, l *lambda.Lambda) int64 {
 	t.Helper()
-	if _, err := s.StartDeployment(t.Context(), l.Account, l.ID, lambda.Deploy, "dev"); err != nil {
+	if _, err := s.StartDeployment(t.Context(), store.Start{Account: l.Account, LambdaID: l.ID, Kind: lambda.Deploy, By: "dev"}); err != nil {
 		requireKind(t, err, lambda.KindConflict, lambda.CodeDeploymentConflict)
 	}
 	w := rollOut(t, s, p, l)
@@ -69,7 +72,7 @@ func rollOut(t *testing.T, s *store.Store, p *store.Presence, l *lambda.Lambda) 
 
 func undeploy(t *testing.T, s *store.Store, p *store.Presence, l *lambda.Lambda) {
 	t.Helper()
-	_, err := s.StartDeployment(t.Context(), l.Account, l.ID, lambda.Undeploy, "dev")
+	_, err := s.StartDeployment(t.Context(), store.Start{Account: l.Account, LambdaID: l.ID, Kind: lambda.Undeploy, By: "dev"})
 	require.NoError(t, err)
 	_, err = s.FinishUndeployment(t.Context(), claim(t, s, p, l))
 	require.NoError(t, err)
@@ -98,7 +101,7 @@ func TestDeployment(t *testing.T) {
 		create(t, s, l)
 		p := register(t, s)
 
-		d, err := s.StartDeployment(t.Context(), l.Account, l.ID, lambda.Deploy, "dev")
+		d, err := s.StartDeployment(t.Context(), store.Start{Account: l.Account, LambdaID: l.ID, Kind: lambda.Deploy, By: "dev"})
 		require.NoError(t, err)
 		require.Equal(t, lambda.BuildStart, d.State)
 		require.Equal(t, 1, d.Version)
@@ -166,7 +169,7 @@ func TestDeployment(t *testing.T) {
 		create(t, s, l)
 		p := register(t, s)
 		w := func() store.Work {
-			_, err := s.StartDeployment(t.Context(), l.Account, l.ID, lambda.Deploy, "dev")
+			_, err := s.StartDeployment(t.Context(), store.Start{Account: l.Account, LambdaID: l.ID, Kind: lambda.Deploy, By: "dev"})
 			require.NoError(t, err)
 			return rollOut(t, s, p, l)
 		}()
@@ -186,7 +189,7 @@ func TestDeployment(t *testing.T) {
 		failure := &lambda.Failure{Code: lambda.CodeLambdaContract, Message: "1:2: no"}
 		for _, state := range []lambda.DeploymentState{lambda.BuildError, lambda.DeployError} {
 			save(t, s, l, string(state))
-			_, err := s.StartDeployment(t.Context(), l.Account, l.ID, lambda.Deploy, "dev")
+			_, err := s.StartDeployment(t.Context(), store.Start{Account: l.Account, LambdaID: l.ID, Kind: lambda.Deploy, By: "dev"})
 			require.NoError(t, err)
 			w := claim(t, s, p, l)
 			if state == lambda.DeployError {
@@ -208,11 +211,11 @@ func TestDeployment(t *testing.T) {
 	t.Run("an undeployment marks the lambda, then takes it away", func(t *testing.T) {
 		s, l := open(t), newLambda(newAccount(), "hello")
 		create(t, s, l)
-		_, err := s.StartDeployment(t.Context(), l.Account, l.ID, lambda.Undeploy, "dev")
+		_, err := s.StartDeployment(t.Context(), store.Start{Account: l.Account, LambdaID: l.ID, Kind: lambda.Undeploy, By: "dev"})
 		requireKind(t, err, lambda.KindConflict, lambda.CodeDeploymentConflict)
 		p := register(t, s)
 		deploy(t, s, p, l)
-		d, err := s.StartDeployment(t.Context(), l.Account, l.ID, lambda.Undeploy, "dev")
+		d, err := s.StartDeployment(t.Context(), store.Start{Account: l.Account, LambdaID: l.ID, Kind: lambda.Undeploy, By: "dev"})
 		require.NoError(t, err)
 		require.Equal(t, lambda.DeployStart, d.State)
 		require.Equal(t, lambda.MarkedUndeployed, record(t, s, l).State())
@@ -228,18 +231,18 @@ func TestDeployment(t *testing.T) {
 	t.Run("a kind of deployment that does not exist is refused", func(t *testing.T) {
 		s, l := open(t), newLambda(newAccount(), "hello")
 		create(t, s, l)
-		_, err := s.StartDeployment(t.Context(), l.Account, l.ID, "redeploy", "dev")
+		_, err := s.StartDeployment(t.Context(), store.Start{Account: l.Account, LambdaID: l.ID, Kind: "redeploy", By: "dev"})
 		requireKind(t, err, lambda.KindInvalid, lambda.CodeBadInput)
 	})
 	t.Run("a redeployment does not count against the limit of deployed lambdas", func(t *testing.T) {
 		s, account := open(t), newAccount()
-		s.Limits.Deployed = 1
+		s.Limits.DeployedLambdas = 1
 		one, two := newLambda(account, "one"), newLambda(account, "two")
 		create(t, s, one)
 		create(t, s, two)
 		p := register(t, s)
 		deploy(t, s, p, one)
-		_, err := s.StartDeployment(t.Context(), account, two.ID, lambda.Deploy, "dev")
+		_, err := s.StartDeployment(t.Context(), store.Start{Account: account, LambdaID: two.ID, Kind: lambda.Deploy, By: "dev"})
 		requireKind(t, err, lambda.KindConflict, lambda.CodeLambdaLimit)
 		deploy(t, s, p, one)
 		undeploy(t, s, p, one)
@@ -260,20 +263,100 @@ func TestDeployment(t *testing.T) {
 	t.Run("a lambda that etcd cannot hold is too large, not unavailable", func(t *testing.T) {
 		l := newLambda(newAccount(), "huge")
 		l.Code = strings.Repeat("x", 2<<20)
-		_, err := open(t).CreateLambda(t.Context(), l)
+		_, err := open(t).CreateLambda(t.Context(), l, nil)
 		requireKind(t, err, lambda.KindTooLarge, lambda.CodeBadInput)
 	})
 	t.Run("the largest lambda that validates can be saved and deployed", func(t *testing.T) {
-		s, l := open(t), newLambda(newAccount(), "large")
-		l.Code = strings.Repeat("\U0001F600", lambda.MaxCodeLength)
-		l.Environment = nil
-		for i := range lambda.MaxEnvironment {
-			key := strings.Repeat("K", lambda.MaxEnvironmentName-3) + string(rune('A'+i/26)) + string(rune('A'+i%26))
-			l.Environment = append(l.Environment, lambda.Pair{Key: key, Value: strings.Repeat("\u0001", lambda.MaxEnvironmentValue)})
+		widest, err := lambda.ParseLimits(largest("code", "environment-variables", "environment-name", "environment-value", "dependencies"))
+		require.NoError(t, err)
+		for name, limits := range map[string]lambda.Limits{"by default": lambda.DefaultLimits(), "whatever an operator sets": widest} {
+			t.Run(name, func(t *testing.T) {
+				s, l := open(t), newLambda(newAccount(), "large")
+				l.Code = strings.Repeat("\U0001F600", limits.Code)
+				l.Environment, l.Dependencies = nil, nil
+				for i := range limits.Environment {
+					key := strings.Repeat("K", limits.EnvironmentName-3) + string(rune('A'+i/26)) + string(rune('A'+i%26))
+					l.Environment = append(l.Environment, lambda.Pair{Key: key, Value: strings.Repeat("\u0001", limits.EnvironmentValue)})
+				}
+				for range limits.Dependencies {
+					d := strings.Repeat("\U0001F600", lambda.MaxDependencyLength)
+					l.Dependencies = append(l.Dependencies, lambda.Pair{Key: d, Value: d})
+				}
+				require.NoError(t, l.Validate(limits))
+				create(t, s, l)
+				deploy(t, s, register(t, s), l)
+			})
 		}
-		require.NoError(t, l.Validate())
+	})
+}
+
+// largest are the settings that give these limits their bounds.
+func largest(names ...string) []string {
+	var settings []string
+	for _, row := range lambda.LimitTable {
+		if slices.Contains(names, row.Name) {
+			settings = append(settings, row.Name+"="+strconv.FormatInt(row.Most, 10))
+		}
+	}
+	return settings
+}
+
+func TestRollback(t *testing.T) {
+	start := func(s *store.Store, l *lambda.Lambda, version int) (*lambda.Deployment, error) {
+		return s.StartDeployment(t.Context(), store.Start{Account: l.Account, LambdaID: l.ID, Kind: lambda.Deploy, Version: version, By: "dev"})
+	}
+	t.Run("a version that was deployed before becomes live again, as it was", func(t *testing.T) {
+		s, l := open(t), newLambda(newAccount(), "hello")
 		create(t, s, l)
-		deploy(t, s, register(t, s), l)
+		p := register(t, s)
+		deploy(t, s, p, l)
+		first, code := record(t, s, l).Live, l.Code
+		save(t, s, l, "other code")
+		deploy(t, s, p, l)
+		require.Equal(t, lambda.Productive, record(t, s, l).State())
+		d, err := start(s, l, 1)
+		require.NoError(t, err)
+		require.Equal(t, first.Digest, d.Digest, "the very same text")
+		w := rollOut(t, s, p, l)
+		_, err = s.FinishDeployment(t.Context(), w)
+		require.NoError(t, err)
+		r := record(t, s, l)
+		require.Equal(t, lambda.Modified, r.State(), "what is saved is another version")
+		require.Equal(t, 1, r.Live.Version)
+		v, err := s.Version(t.Context(), l.Account, l.ID, r.Live.Version)
+		require.NoError(t, err)
+		require.Equal(t, code, v.Code)
+		history, err := s.History(t.Context(), l.Account, l.ID)
+		require.NoError(t, err)
+		require.Len(t, history, 3)
+		require.Equal(t, []int{1, 2, 1}, []int{history[0].Version, history[1].Version, history[2].Version})
+	})
+	t.Run("the saved version can be asked for by its number", func(t *testing.T) {
+		s, l := open(t), newLambda(newAccount(), "hello")
+		create(t, s, l)
+		d, err := start(s, l, 1)
+		require.NoError(t, err)
+		require.Equal(t, 1, d.Version)
+	})
+	t.Run("a version that was never deployed or is forgotten is not there", func(t *testing.T) {
+		s, l := open(t), newLambda(newAccount(), "hello")
+		create(t, s, l)
+		p := register(t, s)
+		save(t, s, l, "second")
+		_, err := start(s, l, 1)
+		requireKind(t, err, lambda.KindNotFound, lambda.CodeMissingLambda)
+		s.Limits.History = 2
+		for i := range 4 {
+			deploy(t, s, p, l)
+			save(t, s, l, fmt.Sprint("more ", i))
+		}
+		_, err = start(s, l, 2)
+		requireKind(t, err, lambda.KindNotFound, lambda.CodeMissingLambda)
+		_, err = start(s, l, 99)
+		requireKind(t, err, lambda.KindNotFound, lambda.CodeMissingLambda)
+		history, err := s.History(t.Context(), l.Account, l.ID)
+		require.NoError(t, err)
+		require.Len(t, history, 2, "as many as the limit says")
 	})
 }
 
@@ -285,7 +368,7 @@ func TestHistory(t *testing.T) {
 		deploy(t, s, p, l) // version 1 goes live and stays so
 		for i := range 8 {
 			save(t, s, l, "broken "+string(rune('a'+i)))
-			_, err := s.StartDeployment(t.Context(), l.Account, l.ID, lambda.Deploy, "dev")
+			_, err := s.StartDeployment(t.Context(), store.Start{Account: l.Account, LambdaID: l.ID, Kind: lambda.Deploy, By: "dev"})
 			require.NoError(t, err)
 			w := rollOut(t, s, p, l)
 			_, err = s.FailDeployment(t.Context(), w, &lambda.Failure{Code: lambda.CodeDeploymentFailed, Message: "no"})
@@ -333,7 +416,7 @@ func TestClaims(t *testing.T) {
 	started := func(t *testing.T) (*store.Store, *lambda.Lambda) {
 		s, l := open(t), newLambda(newAccount(), "hello")
 		create(t, s, l)
-		_, err := s.StartDeployment(t.Context(), l.Account, l.ID, lambda.Deploy, "dev")
+		_, err := s.StartDeployment(t.Context(), store.Start{Account: l.Account, LambdaID: l.ID, Kind: lambda.Deploy, By: "dev"})
 		require.NoError(t, err)
 		return s, l
 	}
@@ -416,7 +499,7 @@ func TestRollouts(t *testing.T) {
 		r := rollouts(t, s)
 		p := register(t, s)
 		wait(t, r, "gateway", func() bool { return contains(r.Gateways(), p.ID) })
-		d, err := s.StartDeployment(t.Context(), l.Account, l.ID, lambda.Deploy, "dev")
+		d, err := s.StartDeployment(t.Context(), store.Start{Account: l.Account, LambdaID: l.ID, Kind: lambda.Deploy, By: "dev"})
 		require.NoError(t, err)
 		wait(t, r, "work", func() bool { _, ok := r.Of(l.Account, l.ID); return ok })
 		rolled := rollOut(t, s, p, l)
@@ -442,7 +525,7 @@ func TestRollouts(t *testing.T) {
 		for _, name := range []string{"one", "two", "three", "four"} {
 			l := newLambda(account, name)
 			create(t, s, l)
-			d, err := s.StartDeployment(t.Context(), account, l.ID, lambda.Deploy, "dev")
+			d, err := s.StartDeployment(t.Context(), store.Start{Account: account, LambdaID: l.ID, Kind: lambda.Deploy, By: "dev"})
 			require.NoError(t, err)
 			want = append(want, d.ID)
 		}

@@ -31,6 +31,7 @@ import (
 //	/sluice/grants/<id hash>                           Grant, under a lease
 //	/sluice/grantsof/<account>/<user>/<id hash>        empty, under the grant's lease
 //	/sluice/domainnames/<account>/<domain>             domain id
+//	/sluice/domainids/<account>                        the id given last
 //	/sluice/once/<account>/<hash>                      Receipt of a write with an Idempotency-Key, under a lease
 //	/sluice/lambdas/<account>/<lambda>                 Lambda
 //	/sluice/names/<account>/<name>                     lambda id
@@ -52,10 +53,14 @@ const (
 	usersRoot     = viewRoot + "users/"
 	appsRoot      = viewRoot + "apps/"
 	tokensRoot    = viewRoot + "tokens/"
+	domainsRoot   = viewRoot + "domains/"
 	keysRoot      = viewRoot + "keys/"
 	liveRoot      = viewRoot + "live/"
 	loginsRoot    = root + "logins/"
 	sessionsRoot  = root + "sessions/"
+	domNamesRoot  = root + "domainnames/"
+	domIDsRoot    = root + "domainids/"
+	onceRoot      = root + "once/"
 	lambdasRoot   = root + "lambdas/"
 	namesRoot     = root + "names/"
 	versionsRoot  = root + "versions/"

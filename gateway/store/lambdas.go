@@ -28,7 +28,7 @@ func (r Record) State() lambda.State { return lambda.StateOf(r.Lambda, r.Live, r
 // CreateLambda saves a new lambda as it is given: id, version, times and users
 // are the caller's. A name or id that is taken is a Conflict that names the
 // field; more lambdas than Limits.Lambdas is a Conflict with CodeLambdaLimit.
-func (s *Store) CreateLambda(ctx context.Context, l *lambda.Lambda) (Record, error) {
+func (s *Store) CreateLambda(ctx context.Context, l *lambda.Lambda, once *Once) (Record, error) {
 	k, err := keysOf(l.Account, l.ID)
 	if err != nil {
 		return Record{}, err
@@ -54,7 +54,7 @@ func (s *Store) CreateLambda(ctx context.Context, l *lambda.Lambda) (Record, err
 		if s.Limits.Lambdas > 0 {
 			when = append(when, noneNewer(names, seen.Header.Revision))
 		}
-		r, err := s.commit(ctx, when, []clientv3.Op{clientv3.OpPut(k.lambda, value), clientv3.OpPut(name, l.ID)}, nil)
+		r, err := s.commitOnce(ctx, once, l.ID, when, []clientv3.Op{clientv3.OpPut(k.lambda, value), clientv3.OpPut(name, l.ID)})
 		if err != nil {
 			return Record{}, fmt.Errorf("create lambda %s: %w", l.ID, err)
 		}
@@ -281,14 +281,17 @@ func (s *Store) replace(ctx context.Context, old, next *lambda.Lambda, revision 
 	return r.Succeeded, nil
 }
 
-// DeleteLambda removes a lambda with its versions and its history. While it is
-// live or being deployed that is a Conflict.
-func (s *Store) DeleteLambda(ctx context.Context, account, id string) error {
+// DeleteLambda removes a lambda with its versions and its history, if the saved
+// version is still the given one; 0 stands for any. While it is live or being
+// deployed that is a Conflict.
+func (s *Store) DeleteLambda(ctx context.Context, account, id string, version int) error {
 	for range maxAttempts {
 		r, revision, err := s.record(ctx, account, id)
 		switch {
 		case err != nil:
 			return err
+		case version != 0 && r.Lambda.Version != version:
+			return lambda.Stale(r.Lambda.Version, version)
 		case r.Last != nil && !r.Last.State.Final():
 			return lambda.Conflict(lambda.CodeDeploymentConflict, "lambda %s is being deployed or undeployed: wait for its end", r.Lambda.Name)
 		case r.Live != nil:

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sluice-faas/sluice/gateway/lambda"
+	"github.com/sluice-faas/sluice/gateway/store"
 )
 
 func TestLambdas(t *testing.T) {
@@ -29,7 +30,7 @@ func TestLambdas(t *testing.T) {
 	t.Run("a name is taken once in an account, and free in another", func(t *testing.T) {
 		s, l := open(t), newLambda(newAccount(), "hello")
 		create(t, s, l)
-		_, err := s.CreateLambda(t.Context(), newLambda(l.Account, "hello"))
+		_, err := s.CreateLambda(t.Context(), newLambda(l.Account, "hello"), nil)
 		requireKind(t, err, lambda.KindConflict, lambda.CodeLambdaConflict)
 		require.Equal(t, "name", lambda.As(err).Field)
 		create(t, s, newLambda(newAccount(), "hello"))
@@ -38,7 +39,7 @@ func TestLambdas(t *testing.T) {
 		s, l := open(t), newLambda(newAccount(), "one")
 		create(t, s, l)
 		l.Name = "two"
-		_, err := s.CreateLambda(t.Context(), l)
+		_, err := s.CreateLambda(t.Context(), l, nil)
 		requireKind(t, err, lambda.KindConflict, lambda.CodeLambdaConflict)
 		require.Equal(t, "uuid", lambda.As(err).Field)
 	})
@@ -48,9 +49,9 @@ func TestLambdas(t *testing.T) {
 		first := newLambda(account, "one")
 		create(t, s, first)
 		create(t, s, newLambda(account, "two"))
-		_, err := s.CreateLambda(t.Context(), newLambda(account, "three"))
+		_, err := s.CreateLambda(t.Context(), newLambda(account, "three"), nil)
 		requireKind(t, err, lambda.KindConflict, lambda.CodeLambdaLimit)
-		require.NoError(t, s.DeleteLambda(t.Context(), account, first.ID))
+		require.NoError(t, s.DeleteLambda(t.Context(), account, first.ID, 0))
 		create(t, s, newLambda(account, "three"))
 	})
 	t.Run("what is not there is missing, whatever it is called", func(t *testing.T) {
@@ -63,8 +64,8 @@ func TestLambdas(t *testing.T) {
 			requireKind(t, err, lambda.KindNotFound, lambda.CodeMissingLambda)
 			_, _, err = s.UpdateLambda(t.Context(), l.Account, id, 1, func(*lambda.Lambda) (bool, error) { return true, nil })
 			requireKind(t, err, lambda.KindNotFound, lambda.CodeMissingLambda)
-			requireKind(t, s.DeleteLambda(t.Context(), l.Account, id), lambda.KindNotFound, lambda.CodeMissingLambda)
-			_, err = s.StartDeployment(t.Context(), l.Account, id, lambda.Deploy, "dev")
+			requireKind(t, s.DeleteLambda(t.Context(), l.Account, id, 0), lambda.KindNotFound, lambda.CodeMissingLambda)
+			_, err = s.StartDeployment(t.Context(), store.Start{Account: l.Account, LambdaID: id, Kind: lambda.Deploy, By: "dev"})
 			requireKind(t, err, lambda.KindNotFound, lambda.CodeMissingLambda)
 		}
 		_, err := s.Record(t.Context(), newAccount(), l.ID)
@@ -105,7 +106,7 @@ func TestLambdas(t *testing.T) {
 		for i := range 7 {
 			wait.Go(func() {
 				for j := range 100 {
-					if _, err := s.CreateLambda(t.Context(), newLambda(account, fmt.Sprintf("f%d_%d", i, j))); err != nil {
+					if _, err := s.CreateLambda(t.Context(), newLambda(account, fmt.Sprintf("f%d_%d", i, j)), nil); err != nil {
 						failed.Add(1)
 					}
 				}
@@ -217,7 +218,7 @@ func TestLambdaRaces(t *testing.T) {
 	t.Run("of several creates of one name exactly one wins", func(t *testing.T) {
 		s, account := open(t), newAccount()
 		won, lost := race(func(int) error {
-			_, err := s.CreateLambda(t.Context(), newLambda(account, "hello"))
+			_, err := s.CreateLambda(t.Context(), newLambda(account, "hello"), nil)
 			return err
 		})
 		require.Equal(t, 1, won)
@@ -232,7 +233,7 @@ func TestLambdaRaces(t *testing.T) {
 		s, account := open(t), newAccount()
 		s.Limits.Lambdas = 3
 		won, lost := race(func(i int) error {
-			_, err := s.CreateLambda(t.Context(), newLambda(account, fmt.Sprintf("f%d", i)))
+			_, err := s.CreateLambda(t.Context(), newLambda(account, fmt.Sprintf("f%d", i)), nil)
 			return err
 		})
 		require.Equal(t, 3, won)
@@ -259,7 +260,7 @@ func TestLambdaRaces(t *testing.T) {
 		s, l := open(t), newLambda(newAccount(), "hello")
 		create(t, s, l)
 		won, lost := race(func(int) error {
-			_, err := s.StartDeployment(t.Context(), l.Account, l.ID, lambda.Deploy, "dev")
+			_, err := s.StartDeployment(t.Context(), store.Start{Account: l.Account, LambdaID: l.ID, Kind: lambda.Deploy, By: "dev"})
 			return err
 		})
 		require.Equal(t, 1, won)
@@ -270,14 +271,14 @@ func TestLambdaRaces(t *testing.T) {
 	})
 	t.Run("of several deployments at the limit only those below it start", func(t *testing.T) {
 		s, account := open(t), newAccount()
-		s.Limits.Deployed = 3
+		s.Limits.DeployedLambdas = 3
 		var ls [many]*lambda.Lambda
 		for i := range ls {
 			ls[i] = newLambda(account, fmt.Sprintf("f%d", i))
 			create(t, s, ls[i])
 		}
 		won, lost := race(func(i int) error {
-			_, err := s.StartDeployment(t.Context(), account, ls[i].ID, lambda.Deploy, "dev")
+			_, err := s.StartDeployment(t.Context(), store.Start{Account: account, LambdaID: ls[i].ID, Kind: lambda.Deploy, By: "dev"})
 			return err
 		})
 		require.Equal(t, 3, won)
@@ -292,9 +293,9 @@ func TestLambdaRaces(t *testing.T) {
 			create(t, s, l)
 			won, _ := race(func(i int) error {
 				if i%2 == 0 {
-					return s.DeleteLambda(t.Context(), l.Account, l.ID)
+					return s.DeleteLambda(t.Context(), l.Account, l.ID, 0)
 				}
-				_, err := s.StartDeployment(t.Context(), l.Account, l.ID, lambda.Deploy, "dev")
+				_, err := s.StartDeployment(t.Context(), store.Start{Account: l.Account, LambdaID: l.ID, Kind: lambda.Deploy, By: "dev"})
 				return err
 			})
 			require.Equal(t, 1, won)
@@ -306,7 +307,7 @@ func TestDeleteLambda(t *testing.T) {
 	t.Run("nothing of a deleted lambda is left", func(t *testing.T) {
 		s, l := open(t), newLambda(newAccount(), "hello")
 		create(t, s, l)
-		require.NoError(t, s.DeleteLambda(t.Context(), l.Account, l.ID))
+		require.NoError(t, s.DeleteLambda(t.Context(), l.Account, l.ID, 0))
 		_, err := s.Record(t.Context(), l.Account, l.ID)
 		requireKind(t, err, lambda.KindNotFound, lambda.CodeMissingLambda)
 		require.Empty(t, keysWith(t, l.Account))
@@ -315,14 +316,14 @@ func TestDeleteLambda(t *testing.T) {
 	t.Run("a lambda that is live or being deployed cannot be deleted", func(t *testing.T) {
 		s, l := open(t), newLambda(newAccount(), "hello")
 		create(t, s, l)
-		_, err := s.StartDeployment(t.Context(), l.Account, l.ID, lambda.Deploy, "dev")
+		_, err := s.StartDeployment(t.Context(), store.Start{Account: l.Account, LambdaID: l.ID, Kind: lambda.Deploy, By: "dev"})
 		require.NoError(t, err)
-		requireKind(t, s.DeleteLambda(t.Context(), l.Account, l.ID), lambda.KindConflict, lambda.CodeDeploymentConflict)
+		requireKind(t, s.DeleteLambda(t.Context(), l.Account, l.ID, 0), lambda.KindConflict, lambda.CodeDeploymentConflict)
 		p := register(t, s)
 		deploy(t, s, p, l)
-		requireKind(t, s.DeleteLambda(t.Context(), l.Account, l.ID), lambda.KindConflict, lambda.CodeLambdaConflict)
+		requireKind(t, s.DeleteLambda(t.Context(), l.Account, l.ID, 0), lambda.KindConflict, lambda.CodeLambdaConflict)
 		undeploy(t, s, p, l)
-		require.NoError(t, s.DeleteLambda(t.Context(), l.Account, l.ID))
+		require.NoError(t, s.DeleteLambda(t.Context(), l.Account, l.ID, 0))
 		require.Empty(t, keysWith(t, l.Account))
 	})
 }

@@ -79,7 +79,7 @@ func newLambda(account, name string) *lambda.Lambda {
 
 func create(t *testing.T, s *store.Store, l *lambda.Lambda) store.Record {
 	t.Helper()
-	r, err := s.CreateLambda(t.Context(), l)
+	r, err := s.CreateLambda(t.Context(), l, nil)
 	require.NoError(t, err)
 	return r
 }

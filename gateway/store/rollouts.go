@@ -418,7 +418,7 @@ func (s *Store) finish(ctx context.Context, w Work, d lambda.Deployment, move fu
 		}
 		then = append(then, op)
 	}
-	then, err = remember(then, k, w, d, value, seen)
+	then, err = s.remember(then, k, w, d, value, seen)
 	if err != nil {
 		return 0, err
 	}
@@ -439,7 +439,7 @@ func (s *Store) finish(ctx context.Context, w Work, d lambda.Deployment, move fu
 // versions and artifacts that nothing names any more. What is live now stays,
 // and so does what was live until now: another gateway may start a process of
 // it before it sees the change.
-func remember(then []clientv3.Op, k lambdaKeys, w Work, d lambda.Deployment, value string, seen *clientv3.TxnResponse) ([]clientv3.Op, error) {
+func (s *Store) remember(then []clientv3.Op, k lambdaKeys, w Work, d lambda.Deployment, value string, seen *clientv3.TxnResponse) ([]clientv3.Op, error) {
 	if d.Kind != lambda.Deploy {
 		return then, nil
 	}
@@ -458,7 +458,7 @@ func remember(then []clientv3.Op, k lambdaKeys, w Work, d lambda.Deployment, val
 		if err != nil {
 			return nil, err
 		}
-		if i <= len(history)-historyLength { // with the new one, one too many
+		if i <= len(history)-s.Limits.History { // with the new one, one too many
 			then = append(then, clientv3.OpDelete(string(kv.Key)))
 			continue
 		}

@@ -39,16 +39,11 @@ const (
 	maxAttempts    = 50              // of a write that others keep overtaking
 )
 
-// Limits are the largest counts of one account; 0 means no limit.
-type Limits struct {
-	Lambdas  int // saved lambdas
-	Deployed int // lambdas that are live or on the way to it
-}
-
 // Store is safe for concurrent use.
 type Store struct {
-	// Limits apply to writes. Set them before first use; New sets 50 and 50.
-	Limits Limits
+	// Limits apply to writes: Lambdas, DeployedLambdas, Domains, History and
+	// IdempotencyReceipt. Set them before first use; New sets the defaults.
+	Limits lambda.Limits
 	// Now tells the time. Set it before first use; New sets time.Now.
 	Now func() time.Time
 
@@ -59,7 +54,7 @@ type Store struct {
 
 // New makes a Store over a client, which it neither owns nor closes.
 func New(client *clientv3.Client, log zerolog.Logger) *Store {
-	return &Store{client: client, log: log, Now: time.Now, Limits: Limits{Lambdas: 50, Deployed: 50}}
+	return &Store{client: client, log: log, Now: time.Now, Limits: lambda.DefaultLimits()}
 }
 
 // Open checks that what is in etcd has the layout of this gateway, and marks an

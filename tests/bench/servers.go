@@ -36,7 +36,7 @@ type target struct {
 
 // gateway starts a gateway in a scratch folder of that name.
 func (b *bench) gateway(ctx context.Context, folder string, args ...string) (*dev.Gateway, error) {
-	args = append([]string{"--no-sample", "--max-lambdas", "0", "--log-level", "info"}, args...)
+	args = append([]string{"--no-sample", "--limit", dev.NoLimits, "--log-level", "info"}, args...)
 	b.report.command("bin/sluice dev --data-dir DIR --https-addr 127.0.0.1:0 --http-addr 127.0.0.1:0 --admin-addr 127.0.0.1:0 " + strings.Join(args, " ") + " > LOG")
 	return dev.Start(ctx, dev.Options{DataDir: filepath.Join(b.dir, folder), Args: args, LogFile: filepath.Join(b.dir, folder+".log")})
 }

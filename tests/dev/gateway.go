@@ -35,6 +35,10 @@ type Options struct {
 	StartTimeout time.Duration
 }
 
+// NoLimits is the value of --limit for a gateway that is to take all that a test
+// or benchmark asks of it.
+const NoLimits = "lambdas=0,deployed-lambdas=0,lambda-calls=0,account-calls=0,account-requests=0"
+
 // Info is dev.json, which `sluice dev` writes when everything answers.
 type Info struct {
 	AccountID string            `json:"accountId"`

@@ -48,7 +48,7 @@ func (a *acknowledged) wantsDeployed(id string) {
 
 func TestNothingThatWasAcknowledgedIsLostWhenTheGatewayIsKilled(t *testing.T) {
 	const rounds = 4
-	g := ownGateway(t, t.TempDir(), "--no-sample", "--max-lambdas", "0")
+	g := ownGateway(t, t.TempDir(), "--no-sample", "--limit", dev.NoLimits)
 	session := as(t, g, "FaaS-Developer")
 	acks := &acknowledged{code: map[string]string{}, version: map[string]int{}, deployed: map[string]bool{}}
 

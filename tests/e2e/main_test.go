@@ -60,7 +60,7 @@ func sharedGateway(t *testing.T) *dev.Gateway {
 		}
 		shared.Gateway, shared.err = dev.Start(context.Background(), dev.Options{
 			DataDir: filepath.Join(shared.dir, "data"),
-			Args:    []string{"--no-sample", "--run-timeout", runLimit.String(), "--max-lambdas", "0"},
+			Args:    []string{"--no-sample", "--limit", "run-time=" + runLimit.String(), "--limit", dev.NoLimits},
 		})
 	})
 	require.NoError(t, shared.err)

@@ -1,0 +1,117 @@
+package lambda_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sluice-faas/sluice/gateway/lambda"
+)
+
+func TestParseDomain(t *testing.T) {
+	long := strings.Repeat(strings.Repeat("a", 63)+".", 3)
+	for text, want := range map[string]string{
+		"api.example.com":                    "api.example.com",
+		"API.Example.COM":                    "api.example.com",
+		"example.com.":                       "example.com",
+		"*.example.com":                      "*.example.com",
+		"*.xn--bcher-kva.example":            "*.xn--bcher-kva.example",
+		"localhost":                          "localhost",
+		"3com.example":                       "3com.example",
+		"a-b.example":                        "a-b.example",
+		long + strings.Repeat("a", 61):       long + strings.Repeat("a", 61),
+		long + strings.Repeat("A", 61) + ".": long + strings.Repeat("a", 61),
+	} {
+		got, err := lambda.ParseDomain(text)
+		require.NoError(t, err, text)
+		require.Equal(t, want, got)
+	}
+	for text, says := range map[string]string{
+		"":                               "domain is missing",
+		".":                              "empty label",
+		"https://example.com":            "has a scheme",
+		"example.com/path":               "has a path",
+		"example.com?x":                  "has a path",
+		"example.com:443":                "has a port",
+		"[::1]":                          "has a port or is an address",
+		"127.0.0.1":                      "is an address",
+		"0x7f.1":                         "is an address",
+		"0x7f000001":                     "is an address",
+		"*":                              "wildcard in the wrong place",
+		"*.*.example.com":                "wildcard in the wrong place",
+		"a.*.example.com":                "wildcard in the wrong place",
+		"a*.example.com":                 "wildcard in the wrong place",
+		"*.com":                          "opens a whole top-level domain",
+		"a..example.com":                 "empty label",
+		".example.com":                   "empty label",
+		"-a.example.com":                 "begins or ends with a hyphen",
+		"a-.example.com":                 "begins or ends with a hyphen",
+		"a_b.example.com":                "may hold letters, digits, hyphens and dots",
+		"b\u00fccher.example":            "xn--",
+		"exa mple.com":                   "may hold letters",
+		"example.com\x00":                "may hold letters",
+		"user@example.com":               "may hold letters",
+		strings.Repeat("a", 64) + ".com": "the limit is 63",
+		long + strings.Repeat("a", 62):   "the limit is 253",
+	} {
+		_, err := lambda.ParseDomain(text)
+		e := lambda.As(err)
+		require.NotNil(t, e, "%q is accepted", text)
+		require.Equal(t, lambda.KindInvalid, e.Kind)
+		require.Equal(t, "domain", e.Field)
+		require.Contains(t, e.Message, says, "%q", text)
+	}
+}
+
+// FuzzParseDomain holds that what is accepted is its own canonical form and can
+// be part of a key.
+func FuzzParseDomain(f *testing.F) {
+	for _, seed := range []string{"*.example.com", "A.b.", "127.0.0.1", "x/y", "\x00", "xn--a"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		name, err := lambda.ParseDomain(text)
+		if err != nil {
+			require.True(t, lambda.Is(err, lambda.KindInvalid))
+			return
+		}
+		again, err := lambda.ParseDomain(name)
+		require.NoError(t, err)
+		require.Equal(t, name, again)
+		require.NotContains(t, name, "/")
+		require.LessOrEqual(t, len(name), lambda.MaxDomainLength)
+	})
+}
+
+func TestLimits(t *testing.T) {
+	t.Run("every default is within its bounds, and has a name of its own", func(t *testing.T) {
+		seen := map[string]bool{}
+		for _, row := range lambda.LimitTable {
+			require.False(t, seen[row.Name], row.Name)
+			seen[row.Name] = true
+			v := row.Of(lambda.DefaultLimits())
+			require.GreaterOrEqual(t, v, row.Least, row.Name)
+			require.LessOrEqual(t, v, row.Most, row.Name)
+			require.NotEmpty(t, row.About, row.Name)
+		}
+	})
+	t.Run("a setting changes its limit and no other", func(t *testing.T) {
+		l, err := lambda.ParseLimits([]string{"code=500", "access-token=2h", "lambdas=7", "lambdas=0"})
+		require.NoError(t, err)
+		changed := map[string]int64{"code": 500, "access-token": 7200, "lambdas": 0}
+		for _, row := range lambda.LimitTable {
+			want, ok := changed[row.Name]
+			if !ok {
+				want = row.Of(lambda.DefaultLimits())
+			}
+			require.Equal(t, want, row.Of(l), row.Name)
+		}
+	})
+	t.Run("everything that is wrong is named", func(t *testing.T) {
+		_, err := lambda.ParseLimits([]string{"code", "nothing=1", "code=9999999", "run-time=1.5s", "run-time=20", "memory=x"})
+		for _, says := range []string{"code=:", `"nothing=1" names no limit`, "code=9999999: give a number from 100 to 200000", "run-time=1.5s: give whole seconds", "run-time=20:", "memory=x"} {
+			require.ErrorContains(t, err, says)
+		}
+	})
+}
