@@ -25,6 +25,15 @@ func Routes() []Row {
 	return rows
 }
 
+// OpenAPI is the description as it is served.
+func OpenAPI() []byte {
+	body, err := openapiJSON()
+	if err != nil {
+		panic(err)
+	}
+	return body
+}
+
 // BodyBudget is the bound on large bodies.
 type BodyBudget struct{ b bodyBudget }
 

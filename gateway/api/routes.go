@@ -77,5 +77,7 @@ func (s *Server) routes() []route {
 
 		// The gateway about itself
 		{"GET", "/limits", anyHost, auth.Anyone, s.listLimits},
+		{"GET", "/openapi.json", anyHost, auth.Anyone, s.openapiJSON},
+		{"GET", "/openapi.yaml", anyHost, auth.Anyone, s.openapiYAML},
 	}
 }

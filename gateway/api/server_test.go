@@ -171,6 +171,12 @@ func (r reply) code() string {
 
 func (g *gateway) do(method, path, token, body string, headers ...string) reply {
 	g.t.Helper()
+	return g.doAt(account, method, path, token, body, headers...)
+}
+
+// doAt makes a request for a path of an account, or of Sentinel.
+func (g *gateway) doAt(account, method, path, token, body string, headers ...string) reply {
+	g.t.Helper()
 	if !strings.HasPrefix(path, "/sentinel") {
 		path = "/api/account/" + account + path
 	}
@@ -190,6 +196,7 @@ func (g *gateway) do(method, path, token, body string, headers ...string) reply 
 	defer func() { _ = resp.Body.Close() }()
 	text, err := io.ReadAll(resp.Body)
 	require.NoError(g.t, err)
+	checkAnswer(g.t, req, resp, text)
 	return reply{resp, g.t, string(text)}
 }
 
