@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 )
 
@@ -51,6 +52,36 @@ func (c *Client) Deploy(ctx context.Context, lambdaID string) error {
 		return fmt.Errorf("deploy: %w", err)
 	}
 	return nil
+}
+
+// Rollback asks for a version of the History to be made live again and returns
+// when the wish is stored; WaitDeployed waits for the outcome.
+func (c *Client) Rollback(ctx context.Context, lambdaID string, version int) error {
+	k := c.management(http.MethodPost, "deployments", lambdaID)
+	k.query.Set("version", strconv.Itoa(version))
+	if _, err := c.do(ctx, k); err != nil {
+		return fmt.Errorf("roll back: %w", err)
+	}
+	return nil
+}
+
+// PastDeployment is a deployment that has ended, with what it deployed.
+type PastDeployment struct {
+	Deployment
+	Digest  string  `json:"digest"` // SHA-256 of the immutable version
+	Live    bool    `json:"live"`   // it answers calls now
+	Runtime Runtime `json:"runtime"`
+	Source  Source  `json:"implementation"`
+}
+
+// History reads the last deployments of a lambda, newest first.
+func (c *Client) History(ctx context.Context, lambdaID string) ([]PastDeployment, error) {
+	a, err := c.do(ctx, c.management(http.MethodGet, "deployments", lambdaID, "history"))
+	if err != nil {
+		return nil, fmt.Errorf("read deployment history: %w", err)
+	}
+	var list []PastDeployment
+	return list, a.decode("read deployment history", &list)
 }
 
 // Undeploy asks for the live version to be taken away and returns when the wish
