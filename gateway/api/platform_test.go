@@ -273,6 +273,15 @@ func TestCallsAreHeldBackAboveTheirRate(t *testing.T) {
 		refused(t, func() reply { return g.do("GET", "/lambdas", g.tokens[lambda.RoleDeveloper], "") }, 1000)
 		require.Equal(t, http.StatusOK, invoke(g, uuid.NewString(), g.app).StatusCode)
 	})
+	t.Run("of several gateways each allows its share", func(t *testing.T) {
+		g := newGateway(t, func(l *lambda.Limits) { l.AccountRequests = 1000 })
+		g.server.SetGateways(500)
+		require.Less(t, refused(t, func() reply { return g.do("GET", "/lambdas", g.tokens[lambda.RoleDeveloper], "") }, 900), 900)
+		g.server.SetGateways(1)
+		require.Eventually(t, func() bool {
+			return g.do("GET", "/lambdas", g.tokens[lambda.RoleDeveloper], "").StatusCode == http.StatusOK
+		}, 20*time.Second, 10*time.Millisecond)
+	})
 	t.Run("who may not call costs nothing", func(t *testing.T) {
 		g := newGateway(t, func(l *lambda.Limits) { l.AccountCalls = 1 })
 		for range 5 {

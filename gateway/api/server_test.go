@@ -58,6 +58,7 @@ type gateway struct {
 	*language
 	t      *testing.T
 	url    string
+	server *api.Server
 	store  *store.Store
 	views  *store.Views
 	tokens map[lambda.Role]string
@@ -116,11 +117,12 @@ func newGateway(t *testing.T, change ...func(*lambda.Limits)) *gateway {
 	}
 	st.Limits = limits
 	g := &gateway{t: t, language: &language{}, store: st, views: views, tokens: map[lambda.Role]string{}, log: &lines{}}
-	server := httptest.NewServer(api.New(api.Config{
+	g.server = api.New(api.Config{
 		Log: zerolog.New(g.log), Lambdas: st, Domains: st, Receipts: st, Live: views, Authenticate: authenticator, Auth: service, Directory: dns,
 		Invoker: g.language, Replays: invoke.NewReplays(invoke.ReplaysConfig{}), Runtimes: g.language,
 		RuntimeNames: []string{"javascript"}, Metrics: prometheus.NewRegistry(), Limits: limits,
-	}))
+	})
+	server := httptest.NewServer(g.server)
 	t.Cleanup(server.Close)
 	g.url = server.URL
 	g.answer = func(lambda.Invocation) (lambda.Result, error) {

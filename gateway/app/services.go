@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -22,6 +23,7 @@ func (a *App) openServices(context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.background("the count of gateways", func(ctx context.Context) { a.countGateways(ctx, handler) })
 	tlsConfig, err := a.ca.TLSConfig(certificateHosts(a.config, a.listeners.https)...)
 	if err != nil {
 		return err
@@ -42,6 +44,30 @@ func (a *App) openServices(context.Context) error {
 	})
 	a.ready.open()
 	return nil
+}
+
+// countInterval is how often the gateways that are alive are counted.
+const countInterval = 5 * time.Second
+
+// countGateways tells the API how many gateways share the calls of an account.
+// While etcd is away the last count holds.
+func (a *App) countGateways(ctx context.Context, server *api.Server) {
+	tick := time.NewTicker(countInterval)
+	defer tick.Stop()
+	for {
+		alive, err := a.store.Gateways(ctx)
+		switch {
+		case err == nil:
+			server.SetGateways(len(alive))
+		case ctx.Err() == nil:
+			a.log.Debug().Err(err).Msg("the gateways could not be counted: the last count holds")
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func (a *App) newHTTPS(handler http.Handler, config *tls.Config) server {
