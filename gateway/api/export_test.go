@@ -1,6 +1,10 @@
 package api
 
-import "github.com/sluice-faas/sluice/gateway/auth"
+import (
+	"time"
+
+	"github.com/sluice-faas/sluice/gateway/auth"
+)
 
 // ParseInvocation is for the tests and the fuzzer.
 var (
@@ -24,6 +28,9 @@ func Routes() []Row {
 	}
 	return rows
 }
+
+// SetClock makes s tell the time by now. Call it before the first request.
+func SetClock(s *Server, now func() time.Time) { s.now = now }
 
 // OpenAPI is the description as it is served.
 func OpenAPI() []byte {
