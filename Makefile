@@ -138,4 +138,4 @@ $(TOOLS)/%: .sluice-tool-versions
 
 .PHONY: clean
 clean: ## remove what was built and installed here, but no data
-	rm -rf bin .tools $(JS)/dist $(JS)/node_modules tests/e2e/clients/node_modules tests/bench/peers/node_modules
+	rm -rf bin .tools $(JS)/dist $(JS)/node_modules tests/e2e/clients/node_modules tests/e2e/lpf/node_modules tests/bench/peers/node_modules

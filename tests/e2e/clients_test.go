@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -39,7 +40,7 @@ type callOutcome struct {
 
 func TestThePublicNodeClientWorksUnmodified(t *testing.T) {
 	t.Parallel()
-	installClients(t)
+	install(t, "clients")
 	g := ownGateway(t, t.TempDir(), "--no-sample",
 		"--domain", "faasGW="+gatewayName, "--domain", "faasUI="+uiName,
 		"--domain", "sentinel="+sentinelName, "--domain", "agentVep="+loginName)
@@ -133,14 +134,24 @@ func hostOf(t *testing.T, base string) string {
 	return u.Host
 }
 
-// installClients installs the locked packages once.
-func installClients(t *testing.T) {
+// installing is held while packages are installed.
+var installing sync.Mutex
+
+// install installs the locked packages of a folder, unless they are there
+// already: the lockfile of the last installation is kept beside them.
+func install(t *testing.T, folder string) {
 	t.Helper()
-	if _, err := os.Stat(filepath.Join("clients", "node_modules", ".package-lock.json")); err == nil {
+	installing.Lock()
+	defer installing.Unlock()
+	locked, err := os.ReadFile(filepath.Join(folder, "package-lock.json"))
+	require.NoError(t, err)
+	done := filepath.Join(folder, "node_modules", ".installed-lock.json")
+	if installed, err := os.ReadFile(done); err == nil && bytes.Equal(installed, locked) {
 		return
 	}
 	cmd := exec.CommandContext(t.Context(), "npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
-	cmd.Dir = "clients"
+	cmd.Dir = folder
 	out, err := cmd.CombinedOutput()
-	require.NoError(t, err, "npm ci in tests/e2e/clients: %s", strings.TrimSpace(string(out)))
+	require.NoError(t, err, "npm ci in tests/e2e/%s: %s", folder, strings.TrimSpace(string(out)))
+	require.NoError(t, os.WriteFile(done, locked, 0o600))
 }
