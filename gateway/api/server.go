@@ -239,7 +239,8 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, q *request) error
 	if !p.May(row.permission) {
 		return &lambda.Error{
 			Kind: lambda.KindForbidden, Code: lambda.CodeForbidden, Phase: lambda.PhaseAuthorize,
-			Message: fmt.Sprintf("%s needs the permission %s, which this token does not carry", row.method+" "+row.path, row.permission),
+			Message: fmt.Sprintf("%s %s needs the permission %s, which this token does not carry; it comes with %s",
+				row.method, row.path, row.permission, auth.Holders(row.permission)),
 		}
 	}
 	if row.permission == auth.Invoke {

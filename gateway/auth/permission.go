@@ -63,6 +63,18 @@ func Permissions(roles []lambda.Role) Permission {
 	return p
 }
 
+// Holders names the roles that have all of p, the least powerful first, for
+// messages that say whom to ask for.
+func Holders(p Permission) string {
+	var holders []string
+	for _, role := range []lambda.Role{lambda.RoleInvocation, lambda.RoleDeveloper, lambda.RoleAdmin, lambda.RoleLPA} {
+		if grants[role]&p == p {
+			holders = append(holders, string(role))
+		}
+	}
+	return strings.Join(holders, " or ")
+}
+
 // scopePermissions gives what an app of that scope may do.
 func scopePermissions(scopes []string) Permission {
 	for _, scope := range scopes {

@@ -69,3 +69,10 @@ func TestCaller(t *testing.T) {
 	require.Equal(t, "u", (&auth.Principal{UserID: "u", ClientID: "c"}).Caller())
 	require.Equal(t, "c", (&auth.Principal{ClientID: "c"}).Caller())
 }
+
+func TestHoldersAreWhomToAskFor(t *testing.T) {
+	require.Equal(t, "FaaS-Developer or LPA", auth.Holders(auth.WriteLambdas))
+	require.Equal(t, "FaaS-Invocation or FaaS-Developer or LPA", auth.Holders(auth.Invoke))
+	require.Equal(t, "FaaS-Admin or LPA", auth.Holders(auth.WriteDomains|auth.ReadDomains))
+	require.Equal(t, "LPA", auth.Holders(auth.WriteDomains|auth.Deploy), "who has one of two does not have both")
+}

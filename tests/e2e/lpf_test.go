@@ -359,8 +359,9 @@ func testLPFRefusedDeployments(t *testing.T, cli *lpf) {
 		require.NoError(t, err)
 		require.NoError(t, author.Deploy(t.Context(), l.ID))
 		skipped := "Can not deploy a lambda during an active deployment (" + l.ID + ")"
-		requireEnding(t, d.run(t, "deploy", l.Name, "--yes"), 0, task("Deploying", l.Name, "skipped", skipped))
-		requireEnding(t, d.run(t, "undeploy", l.Name, "--yes"), 0, task("Undeploying", l.Name, "skipped", skipped))
+		deploy, undeploy := d.start(t, "deploy", l.Name, "--yes"), d.start(t, "undeploy", l.Name, "--yes") // at once: it does not last
+		requireEnding(t, deploy.wait(t), 0, task("Deploying", l.Name, "skipped", skipped))
+		requireEnding(t, undeploy.wait(t), 0, task("Undeploying", l.Name, "skipped", skipped))
 		last, err := author.Lambda(t.Context(), l.ID)
 		require.NoError(t, err)
 		require.False(t, last.Deployment.Final(), "the machine is too slow to tell anything: the deployment has ended")
@@ -496,6 +497,9 @@ func testLPFAdmin(t *testing.T, cli *lpf) {
 	undeploy := messageOf(t, admin.Undeploy(t.Context(), l.ID), http.StatusForbidden)
 	_, err = admin.Invoke(t.Context(), l.ID, nil)
 	invoke := messageOf(t, err, http.StatusForbidden)
+	for _, message := range []string{update, create, deploy, undeploy, invoke} {
+		require.Contains(t, message, "FaaS-Developer", "it is to say what is missing")
+	}
 
 	for _, tt := range []struct {
 		command string
