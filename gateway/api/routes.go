@@ -46,6 +46,11 @@ func (s *Server) routes() []route {
 		// Sentinel (contract/oauth2.md §1)
 		{"POST", "/sentinel/api/account/:account/app/token", sentinel, auth.Anyone, s.auth.HandleAppToken},
 		{"POST", "/sentinel/api/v2/account/:account/app/token", sentinel, auth.Anyone, s.auth.HandleAppToken},
+		{"GET", "/sentinel/api/account/:account/authorize", sentinel, auth.Anyone, s.auth.HandleAuthorize},
+		{"GET", "/sentinel/account/:account/login", sentinel, auth.Anyone, s.auth.HandleLoginPage},
+		{"POST", "/sentinel/account/:account/login", sentinel, auth.Anyone, s.auth.HandleLoginForm},
+		{"POST", "/sentinel/api/account/:account/token", sentinel, auth.Anyone, s.auth.HandleToken},
+		{"POST", "/sentinel/api/account/:account/token/revoke", sentinel, auth.Anyone, s.auth.HandleRevoke},
 		{"GET", "/sentinel/well-known/jwks", sentinel, auth.Anyone, s.auth.HandleJWKS},
 
 		// Login service (contract/oauth2.md §2)

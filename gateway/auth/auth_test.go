@@ -213,8 +213,17 @@ func (g *gateway) build(cfg auth.Config, views auth.Views) {
 		"/api/account/:account/refresh":               g.service.HandleRefresh,
 		"/api/account/:account/logout":                g.service.HandleLogout,
 		"/sentinel/well-known/jwks":                   g.service.HandleJWKS,
+		"/sentinel/api/account/:account/token":        g.service.HandleToken,
+		"/sentinel/api/account/:account/token/revoke": g.service.HandleRevoke,
+		"/sentinel/account/:account/login":            g.service.HandleLoginForm,
 	} {
 		g.router.HandlerFunc("POST", path, func(w http.ResponseWriter, r *http.Request) { g.failed = handle(w, r) })
+	}
+	for path, handle := range map[string]func(http.ResponseWriter, *http.Request) error{
+		"/sentinel/api/account/:account/authorize": g.service.HandleAuthorize,
+		"/sentinel/account/:account/login":         g.service.HandleLoginPage,
+	} {
+		g.router.HandlerFunc("GET", path, func(w http.ResponseWriter, r *http.Request) { g.failed = handle(w, r) })
 	}
 }
 

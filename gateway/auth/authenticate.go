@@ -148,11 +148,26 @@ func (a *Authenticator) opaque(ctx context.Context, token, account string) (*Pri
 	if u == nil {
 		return nil, unauthorized("the user of this token no longer exists: log in as another")
 	}
-	p := &Principal{Account: account, UserID: u.ID, LoginName: u.LoginName, Kind: Login, Permissions: Permissions(u.Roles)}
+	p := &Principal{Account: account, UserID: u.ID, LoginName: u.LoginName, Kind: Login, Permissions: Permissions(a.reader.roles(u))}
 	if t.Kind != lambda.TokenLogin {
+		app, err := a.app(ctx, sum, account, t.ClientID)
+		if err != nil {
+			return nil, err
+		}
+		if app == nil || !slices.Contains(app.GrantTypes, grantCode) {
+			return nil, unauthorized("the app of this token is no longer installed for users of account %s", account)
+		}
 		p.Kind, p.ClientID = Access, t.ClientID
 	}
 	return p, nil
+}
+
+// app finds the app of a token.
+func (a *Authenticator) app(ctx context.Context, sum digest, account, clientID string) (*lambda.App, error) {
+	if app, ok := a.reader.views.App(account, clientID); ok {
+		return app, nil
+	}
+	return stranger(a, sum, func() (*lambda.App, error) { return a.reader.app(ctx, account, clientID) })
 }
 
 // signed authenticates a JWT that stands for an app.
@@ -176,13 +191,9 @@ func (a *Authenticator) signed(ctx context.Context, token, account string) (*Pri
 		a.verified.Remove(sum)
 		return nil, unauthorized("the key that signed the token is no longer valid: ask Sentinel for a new token")
 	}
-	app, ok := a.reader.views.App(account, v.clientID)
-	if !ok {
-		var err error
-		id := v.clientID
-		if app, err = stranger(a, sum, func() (*lambda.App, error) { return a.reader.app(ctx, account, id) }); err != nil {
-			return nil, err
-		}
+	app, err := a.app(ctx, sum, account, v.clientID)
+	if err != nil {
+		return nil, err
 	}
 	if app == nil || !slices.Contains(app.GrantTypes, grantClientCredentials) {
 		return nil, unauthorized("the app of this token is no longer installed for client credentials on account %s", account)

@@ -49,7 +49,8 @@ func TestAccessTokenNamesUserAndApp(t *testing.T) {
 	g := start(t)
 	u := g.user("dev", lambda.RoleInvocation)
 	token, session := auth.NewToken(), auth.NewToken()
-	require.NoError(t, g.store.CreateSession(t.Context(),
+	g.app("app", scopeInvoke, "authorization_code")
+	require.NoError(t, g.store.CreateSession(t.Context(), u,
 		&lambda.Session{ID: auth.Hash(session), Account: g.account, UserID: u.ID, BearerHash: auth.Hash(token), ExpiresAt: g.clock.Now().Add(time.Hour)},
 		&lambda.Token{Hash: auth.Hash(token), Kind: lambda.TokenAccess, Account: g.account, UserID: u.ID, ClientID: "app"}))
 	p := g.accepted(token)

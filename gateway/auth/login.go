@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -68,23 +69,28 @@ func (s *Service) HandleLogin(w http.ResponseWriter, r *http.Request) error {
 	return respond(w, http.StatusOK, loginBody{
 		Bearer: result.Bearer, CSRF: result.CSRF, SessionID: result.SessionID,
 		SessionTTL: strconv.FormatInt(s.cfg.SessionLifetime.Milliseconds(), 10),
-		Config:     configOf(result.User, now),
+		Config:     configOf(result.User, s.reader.roles(result.User), now),
 	})
 }
 
-func configOf(u *lambda.User, now time.Time) loginConfig {
+func configOf(u *lambda.User, roles []lambda.Role, now time.Time) loginConfig {
 	c := loginConfig{
 		UserID: u.ID, LoginName: u.LoginName, UserPrivileges: []int{}, ServerCurrentTime: now.UnixMilli(),
 		ServerTimeZone: "UTC", AccountTimeZone: "UTC",
 	}
-	for _, role := range u.Roles {
+	for _, role := range roles {
 		if n, ok := privileges[role]; ok {
 			c.UserPrivileges = append(c.UserPrivileges, n)
 		}
-		c.IsLPA = c.IsLPA || role == lambda.RoleLPA
-		c.IsAdmin = c.IsAdmin || role == lambda.RoleLPA || role == lambda.RoleAdmin
 	}
+	c.IsAdmin, c.IsLPA = standing(roles)
 	return c
+}
+
+// standing tells what clients are told of a user's roles.
+func standing(roles []lambda.Role) (isAdmin, isLPA bool) {
+	isLPA = slices.Contains(roles, lambda.RoleLPA)
+	return isLPA || slices.Contains(roles, lambda.RoleAdmin), isLPA
 }
 
 func (s *Service) login(w http.ResponseWriter, r *http.Request) (LoginResult, error) {

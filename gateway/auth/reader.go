@@ -52,6 +52,17 @@ func (r *reader) app(ctx context.Context, account, clientID string) (*lambda.App
 	return read(ctx, r, func(ctx context.Context) (*lambda.App, error) { return r.store.App(ctx, account, clientID) })
 }
 
+// roles gives what a user is. It is the one place that decides it.
+func (r *reader) roles(u *lambda.User) []lambda.Role { return u.Roles }
+
+func (r *reader) code(ctx context.Context, hash string) (*lambda.Code, error) {
+	return read(ctx, r, func(ctx context.Context) (*lambda.Code, error) { return r.store.Code(ctx, hash) })
+}
+
+func (r *reader) grant(ctx context.Context, idHash string) (*lambda.Grant, error) {
+	return read(ctx, r, func(ctx context.Context) (*lambda.Grant, error) { return r.store.Grant(ctx, idHash) })
+}
+
 func (r *reader) session(ctx context.Context, idHash string) (*lambda.Session, error) {
 	return read(ctx, r, func(ctx context.Context) (*lambda.Session, error) { return r.store.Session(ctx, idHash) })
 }

@@ -63,6 +63,22 @@ func account(r *http.Request) string {
 	return httprouter.ParamsFromContext(r.Context()).ByName("account")
 }
 
+// readStrictForm is readForm for requests whose parameters may come once in the
+// body and once in the query, but no more often (RFC 6749 §3.2).
+func readStrictForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
+	form, err := readForm(w, r)
+	if err != nil {
+		return nil, err
+	}
+	query := r.URL.Query()
+	for name, values := range form {
+		if asked := len(query[name]); asked > 1 || len(values)-asked > 1 {
+			return nil, oauthInvalid("invalid_request", "a parameter is given more than once")
+		}
+	}
+	return form, nil
+}
+
 // readForm gives the parameters of body and query together.
 func readForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	body, err := readBody(w, r)
@@ -209,8 +225,13 @@ func respondOAuthError(w http.ResponseWriter, err error) error {
 		w.Header().Set("WWW-Authenticate", `Basic realm="Sentinel"`)
 	}
 	setRetryAfter(w, e.RetryAfter)
-	return errors.Join(err, respond(w, e.Status, struct {
+	return errors.Join(err, respondOAuth(w, e))
+}
+
+// respondOAuth writes the body of an error.
+func respondOAuth(w http.ResponseWriter, e *OAuthError) error {
+	return respond(w, e.Status, struct {
 		Code        string `json:"error"`
 		Description string `json:"error_description"`
-	}{e.Code, e.Description}))
+	}{e.Code, e.Description})
 }

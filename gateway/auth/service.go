@@ -19,6 +19,8 @@ import (
 
 const (
 	grantClientCredentials = "client_credentials"
+	grantCode              = "authorization_code"
+	grantRefresh           = "refresh_token"
 	maxClientIDLength      = 128
 	maxClientSecretLength  = 256
 	maxLoginNameLength     = 256
@@ -32,7 +34,9 @@ type Service struct {
 	keys      *Keeper
 	passwords *passwords
 	backoff   *backoff
-	log       zerolog.Logger
+	// sameOrigin keeps forms of other sites from logging a browser in.
+	sameOrigin *http.CrossOriginProtection
+	log        zerolog.Logger
 }
 
 // NewService makes a Service that signs with a Keeper's keys.
@@ -43,7 +47,7 @@ func NewService(cfg Config, store Store, views Views, keys *Keeper, log zerolog.
 	}
 	s := &Service{
 		cfg: cfg, store: store, reader: newReader(cfg, store, views), keys: keys,
-		passwords: newPasswords(cfg.Hashes), log: log,
+		passwords: newPasswords(cfg.Hashes), sameOrigin: http.NewCrossOriginProtection(), log: log,
 	}
 	if s.backoff, err = newBackoff(cfg.Now); err != nil {
 		return nil, err
@@ -94,29 +98,47 @@ func oauthUnavailable(err error) *OAuthError {
 func (s *Service) AppToken(ctx context.Context, account, grant, clientID string, secret ...string) (string, error) {
 	switch {
 	case !lambda.ValidAccount(account):
-		return "", oauthInvalid("invalid_request", "the account in the path must be all digits")
+		return "", invalidAccount()
 	case grant == "":
 		return "", oauthInvalid("invalid_request", "grant_type is missing: send client_credentials")
 	case grant != grantClientCredentials:
 		return "", oauthInvalid("unsupported_grant_type", "grant_type must be client_credentials here")
-	case !validClientID(clientID):
-		return "", invalidClient()
 	}
-	app, err := s.reader.app(ctx, account, clientID)
+	app, err := s.client(ctx, account, credentials{id: clientID, secrets: secret})
 	if err != nil {
-		return "", oauthUnavailable(err)
-	}
-	if app == nil || app.SecretHash == "" || !slices.ContainsFunc(secret, func(one string) bool { return matches(one, app.SecretHash) }) {
-		return "", invalidClient()
+		return "", err
 	}
 	if !slices.Contains(app.GrantTypes, grantClientCredentials) {
-		return "", oauthInvalid("unauthorized_client", "this app is not installed for client_credentials")
+		return "", notInstalledFor(grantClientCredentials)
 	}
 	token, err := s.signAppToken(ctx, app)
 	if err != nil {
 		return "", oauthUnavailable(err)
 	}
 	return token, nil
+}
+
+// client gives the app that proves with its secret who it is.
+func (s *Service) client(ctx context.Context, account string, c credentials) (*lambda.App, error) {
+	if !validClientID(c.id) {
+		return nil, invalidClient()
+	}
+	app, err := s.reader.app(ctx, account, c.id)
+	if err != nil {
+		return nil, oauthUnavailable(err)
+	}
+	if app == nil || app.SecretHash == "" || !slices.ContainsFunc(c.secrets, func(one string) bool { return matches(one, app.SecretHash) }) {
+		return nil, invalidClient()
+	}
+	return app, nil
+}
+
+func invalidAccount() *OAuthError {
+	return oauthInvalid("invalid_request", "the account in the path must be all digits")
+}
+
+func notInstalledFor(grant string) *OAuthError {
+	return oauthInvalid("unauthorized_client", "this app is not installed for "+grant)
 }
 
 func (s *Service) signAppToken(ctx context.Context, app *lambda.App) (string, error) {
@@ -160,24 +182,31 @@ type LoginResult struct {
 // Unauthorized for an unknown user as for a wrong password, after the same time;
 // RateLimited after several failures; Invalid; Unavailable.
 func (s *Service) Login(ctx context.Context, account, username, password string) (LoginResult, error) {
-	if err := checkCredentials(account, username, password); err != nil {
+	user, err := s.verify(ctx, account, username, password)
+	if err != nil {
 		return LoginResult{}, err
+	}
+	return s.begin(ctx, user)
+}
+
+// verify gives the user of that name, if the password is theirs. Its errors are
+// those of Login.
+func (s *Service) verify(ctx context.Context, account, username, password string) (*lambda.User, error) {
+	if err := checkCredentials(account, username, password); err != nil {
+		return nil, err
 	}
 	key := loginKey(account, username)
 	if err := s.backoff.check(key); err != nil {
-		return LoginResult{}, err
+		return nil, err
 	}
 	user, err := s.reader.userByLogin(ctx, account, username)
 	if err == nil && user == nil { // the second read that a known name costs
 		_, err = s.reader.user(ctx, account, "nobody")
 	}
 	if err != nil {
-		return LoginResult{}, err
+		return nil, err
 	}
-	if err := s.checkPassword(ctx, key, user, password); err != nil {
-		return LoginResult{}, err
-	}
-	return s.begin(ctx, user)
+	return user, s.checkPassword(ctx, key, user, password)
 }
 
 func checkCredentials(account, username, password string) error {
@@ -218,10 +247,12 @@ func (s *Service) checkPassword(ctx context.Context, key string, user *lambda.Us
 	ok = ok && user != nil
 	s.backoff.note(key, ok)
 	if !ok {
-		return unauthorized("username or password is wrong")
+		return wrongPassword()
 	}
 	return nil
 }
+
+func wrongPassword() *lambda.Error { return unauthorized("username or password is wrong") }
 
 func (s *Service) begin(ctx context.Context, user *lambda.User) (LoginResult, error) {
 	r := LoginResult{
@@ -229,19 +260,31 @@ func (s *Service) begin(ctx context.Context, user *lambda.User) (LoginResult, er
 		User: user, ExpiresAt: s.cfg.Now().Add(s.cfg.SessionLifetime),
 	}
 	session := &lambda.Session{
-		ID: Hash(r.SessionID), Account: user.Account, UserID: user.ID, LoginName: user.LoginName,
+		ID: Hash(r.SessionID), Kind: lambda.SessionLogin, Account: user.Account, UserID: user.ID, LoginName: user.LoginName,
 		BearerHash: Hash(r.Bearer), CSRFHash: Hash(r.CSRF), CreatedAt: s.cfg.Now().UTC(), ExpiresAt: r.ExpiresAt.UTC(),
 	}
 	token := &lambda.Token{
 		Hash: session.BearerHash, Kind: lambda.TokenLogin, Account: user.Account, UserID: user.ID,
 		SessionID: session.ID, ExpiresAt: session.ExpiresAt,
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.ReadTimeout)
-	defer cancel()
-	if err := s.store.CreateSession(ctx, session, token); err != nil {
-		return LoginResult{}, unavailable(fmt.Errorf("create session: %w", err))
+	if err := s.createSession(ctx, user, session, token); err != nil {
+		return LoginResult{}, err
 	}
 	return r, nil
+}
+
+// createSession writes a session of a user whose password was right a moment ago.
+func (s *Service) createSession(ctx context.Context, user *lambda.User, session *lambda.Session, token *lambda.Token) error {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.ReadTimeout)
+	defer cancel()
+	err := s.store.CreateSession(ctx, user, session, token)
+	switch {
+	case lambda.Is(err, lambda.KindNotFound), lambda.Is(err, lambda.KindConflict): // gone, or another password meanwhile
+		return wrongPassword()
+	case err != nil:
+		return unavailable(err)
+	}
+	return nil
 }
 
 // errSession is every way in which a session id and its CSRF token can fail to

@@ -111,8 +111,12 @@ type Session struct {
 	LoginName  string      `json:"loginName"`
 	BearerHash string      `json:"bearerHash,omitempty"` // the key of its Token, of a SessionLogin
 	CSRFHash   string      `json:"csrfHash,omitempty"`   // of a SessionLogin
-	CreatedAt  time.Time   `json:"createdAt"`
-	ExpiresAt  time.Time   `json:"expiresAt"`
+	// Request is the hash of the authorize request that a SessionBrowser was begun
+	// for, until that is answered: so a client that insists on a login gets one,
+	// and no second.
+	Request   string    `json:"request,omitempty"`
+	CreatedAt time.Time `json:"createdAt"`
+	ExpiresAt time.Time `json:"expiresAt"`
 }
 
 // TokenKind says how an opaque token was got.
@@ -132,6 +136,7 @@ type Token struct {
 	UserID    string    `json:"userId"`
 	ClientID  string    `json:"clientId,omitempty"`
 	SessionID string    `json:"sessionId,omitempty"` // Session.ID; ending the session ends the token
+	GrantID   string    `json:"grantId,omitempty"`   // Grant.ID; ending the grant ends the token
 	ExpiresAt time.Time `json:"expiresAt"`
 }
 

@@ -26,10 +26,11 @@ import (
 //	/sluice/logins/<account>/<login name>              user id
 //	/sluice/appnames/<account>/<client name>           client id
 //	/sluice/sessions/<hash>                            Session, under a lease
-//	/sluice/sessionsof/<account>/<user>/<hash>         empty, under the session's lease
-//	/sluice/codes/<hash>                               Code, under a lease
+//	/sluice/sessionsof/<account>/<user>/<hash>         the session's kind, under its lease
+//	/sluice/codes/<hash>                               Code, under a lease; once used, under its grant's
+//	/sluice/codesof/<account>/<user>/<hash>            client id, under the code's lease until it is used
 //	/sluice/grants/<id hash>                           Grant, under a lease
-//	/sluice/grantsof/<account>/<user>/<id hash>        empty, under the grant's lease
+//	/sluice/grantsof/<account>/<user>/<id hash>        client id, under the grant's lease
 //	/sluice/domainnames/<account>/<domain>             domain id
 //	/sluice/domainids/<account>                        the id given last
 //	/sluice/once/<account>/<hash>                      Receipt of a write with an Idempotency-Key, under a lease
@@ -61,6 +62,11 @@ const (
 	domNamesRoot  = root + "domainnames/"
 	domIDsRoot    = root + "domainids/"
 	onceRoot      = root + "once/"
+	sessionsOf    = root + "sessionsof/"
+	codesRoot     = root + "codes/"
+	codesOf       = root + "codesof/"
+	grantsRoot    = root + "grants/"
+	grantsOf      = root + "grantsof/"
 	lambdasRoot   = root + "lambdas/"
 	namesRoot     = root + "names/"
 	versionsRoot  = root + "versions/"

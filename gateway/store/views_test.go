@@ -167,7 +167,7 @@ func TestViews(t *testing.T) {
 		s := open(t)
 		v := view(t, s)
 		session, token := newSession(newAccount(), time.Now().Add(time.Hour))
-		require.NoError(t, s.CreateSession(t.Context(), session, token))
+		require.NoError(t, begin(t, s, session, token))
 		r, err := client.Put(t.Context(), "/sluice/view/tokens/"+token.Hash, "{")
 		require.NoError(t, err)
 		require.NoError(t, v.WaitFor(t.Context(), r.Header.Revision))
