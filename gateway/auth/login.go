@@ -101,7 +101,7 @@ func (s *Service) login(w http.ResponseWriter, r *http.Request) (LoginResult, er
 	if err := readJSON(w, r, &body); err != nil {
 		return LoginResult{}, err
 	}
-	return s.Login(r.Context(), account(r), body.Username, body.Password)
+	return s.loginFrom(r.Context(), source(r), account(r), body.Username, body.Password)
 }
 
 // HandleRefresh answers POST …/refresh.

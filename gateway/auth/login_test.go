@@ -6,9 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
-	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -300,72 +298,6 @@ func TestLogoutWaitsUntilTheTokenIsRefusedHere(t *testing.T) {
 	before := g.store.Written()
 	require.NoError(t, g.service.Logout(t.Context(), g.account, answer.SessionID, answer.CSRF))
 	require.Greater(t, views.revision, before)
-}
-
-func TestGuessingIsSlowedDown(t *testing.T) {
-	g := start(t)
-	g.user("dev")
-	g.user("other")
-	attempt := func(name, password string) *httptest.ResponseRecorder {
-		return g.post(g.path("login"), `{"username":"`+name+`","password":"`+password+`"}`)
-	}
-	for range 5 {
-		g.loginFault(attempt("dev", "guess"), 401, "UNAUTHORIZED", 3)
-	}
-	blocked := func(seconds int) {
-		t.Helper()
-		w := attempt("dev", password) // even the right one
-		g.loginFault(w, 429, "TOO_MANY_REQUESTS", 4)
-		require.Equal(t, strconv.Itoa(seconds), w.Header().Get("Retry-After"))
-		g.loginFault(attempt("DEV", "x"), 429, "TOO_MANY_REQUESTS", 4)
-	}
-	for _, seconds := range []int{5, 10, 20, 40, 60, 60} {
-		blocked(seconds)
-		require.Equal(t, http.StatusOK, attempt("other", password).Code, "others are not held up")
-		g.clock.Add(time.Duration(seconds) * time.Second)
-		g.loginFault(attempt("dev", "guess"), 401, "UNAUTHORIZED", 3)
-	}
-	g.clock.Add(time.Minute)
-	require.Equal(t, http.StatusOK, attempt("dev", password).Code)
-	for range 4 {
-		g.loginFault(attempt("dev", "guess"), 401, "UNAUTHORIZED", 3)
-	}
-	require.Equal(t, http.StatusOK, attempt("dev", password).Code, "a success forgives")
-}
-
-func TestFailuresAreForgotten(t *testing.T) {
-	g := start(t)
-	for range 4 {
-		_, err := g.service.Login(t.Context(), g.account, "ghost", "x")
-		require.True(t, lambda.Is(err, lambda.KindUnauthorized))
-	}
-	g.clock.Add(5*time.Minute + time.Second)
-	for range 5 {
-		_, err := g.service.Login(t.Context(), g.account, "ghost", "x")
-		require.True(t, lambda.Is(err, lambda.KindUnauthorized))
-	}
-	_, err := g.service.Login(t.Context(), g.account, "ghost", "x")
-	require.True(t, lambda.Is(err, lambda.KindRateLimited), "unknown users are blocked like others")
-}
-
-func TestGuessesMadeAtOnceCountToo(t *testing.T) {
-	g := start(t)
-	g.user("dev")
-	var all sync.WaitGroup
-	var mu sync.Mutex
-	tried := 0
-	for range 30 {
-		all.Go(func() {
-			_, err := g.service.Login(t.Context(), g.account, "dev", "guess")
-			if lambda.Is(err, lambda.KindUnauthorized) {
-				mu.Lock()
-				defer mu.Unlock()
-				tried++
-			}
-		})
-	}
-	all.Wait()
-	require.LessOrEqual(t, tried, 6, "five, and one that was being hashed beside the fifth")
 }
 
 func FuzzLoginBody(f *testing.F) {

@@ -122,7 +122,7 @@ func readLoginForm(w http.ResponseWriter, r *http.Request) (username, password s
 // beginBrowser begins a session for the request a. The id is new at each login,
 // and the session that the browser had ends.
 func (s *Service) beginBrowser(r *http.Request, a *authorization, username, password string) (id string, err error) {
-	user, err := s.verify(r.Context(), a.account, username, password)
+	user, err := s.verify(r.Context(), source(r), a.account, username, password)
 	if err != nil {
 		return "", err
 	}

@@ -58,7 +58,7 @@ func (p *passwords) acquire(ctx context.Context) error {
 	case p.waiting <- struct{}{}:
 		defer func() { <-p.waiting }()
 	default:
-		return rateLimited(loginRetry, "too many logins are under way")
+		return rateLimited(delayFirst, "too many logins are under way")
 	}
 	select {
 	case p.slots <- struct{}{}:

@@ -33,7 +33,7 @@ type Service struct {
 	reader    *reader
 	keys      *Keeper
 	passwords *passwords
-	backoff   *backoff
+	guard     *guard
 	// sameOrigin keeps forms of other sites from logging a browser in.
 	sameOrigin *http.CrossOriginProtection
 	log        zerolog.Logger
@@ -49,7 +49,7 @@ func NewService(cfg Config, store Store, views Views, keys *Keeper, log zerolog.
 		cfg: cfg, store: store, reader: newReader(cfg, store, views), keys: keys,
 		passwords: newPasswords(cfg.Hashes), sameOrigin: http.NewCrossOriginProtection(), log: log,
 	}
-	if s.backoff, err = newBackoff(cfg.Now); err != nil {
+	if s.guard, err = newGuard(cfg.Now); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -178,11 +178,16 @@ type LoginResult struct {
 	ExpiresAt time.Time
 }
 
-// Login begins a session for a user of account. Its errors are *lambda.Error:
-// Unauthorized for an unknown user as for a wrong password, after the same time;
-// RateLimited after several failures; Invalid; Unavailable.
+// Login begins a session for a user of account who calls from an unknown address.
+// Its errors are *lambda.Error: Unauthorized for an unknown user as for a wrong
+// password, after the same time; RateLimited after several failures; Invalid;
+// Unavailable.
 func (s *Service) Login(ctx context.Context, account, username, password string) (LoginResult, error) {
-	user, err := s.verify(ctx, account, username, password)
+	return s.loginFrom(ctx, "", account, username, password)
+}
+
+func (s *Service) loginFrom(ctx context.Context, source, account, username, password string) (LoginResult, error) {
+	user, err := s.verify(ctx, source, account, username, password)
 	if err != nil {
 		return LoginResult{}, err
 	}
@@ -191,12 +196,12 @@ func (s *Service) Login(ctx context.Context, account, username, password string)
 
 // verify gives the user of that name, if the password is theirs. Its errors are
 // those of Login.
-func (s *Service) verify(ctx context.Context, account, username, password string) (*lambda.User, error) {
+func (s *Service) verify(ctx context.Context, source, account, username, password string) (*lambda.User, error) {
 	if err := checkCredentials(account, username, password); err != nil {
 		return nil, err
 	}
-	key := loginKey(account, username)
-	if err := s.backoff.check(key); err != nil {
+	a := attempt{userKey(account, username), source}
+	if err := s.guard.check(a); err != nil {
 		return nil, err
 	}
 	user, err := s.reader.userByLogin(ctx, account, username)
@@ -206,7 +211,7 @@ func (s *Service) verify(ctx context.Context, account, username, password string
 	if err != nil {
 		return nil, err
 	}
-	return user, s.checkPassword(ctx, key, user, password)
+	return user, s.checkPassword(ctx, a, user, password)
 }
 
 func checkCredentials(account, username, password string) error {
@@ -226,14 +231,14 @@ func checkCredentials(account, username, password string) error {
 }
 
 // checkPassword verifies the password of user, who may be nil for nobody.
-func (s *Service) checkPassword(ctx context.Context, key string, user *lambda.User, password string) error {
+func (s *Service) checkPassword(ctx context.Context, a attempt, user *lambda.User, password string) error {
 	if err := s.passwords.acquire(ctx); err != nil {
 		return err
 	}
 	defer s.passwords.release()
 	// Again, now that those who came first have failed: guesses made at once
 	// count like guesses made in turn.
-	if err := s.backoff.check(key); err != nil {
+	if err := s.guard.check(a); err != nil {
 		return err
 	}
 	hash := nobody
@@ -245,7 +250,7 @@ func (s *Service) checkPassword(ctx context.Context, key string, user *lambda.Us
 		return fmt.Errorf("user %s: %w", user.ID, err)
 	}
 	ok = ok && user != nil
-	s.backoff.note(key, ok)
+	s.guard.note(a, ok)
 	if !ok {
 		return wrongPassword()
 	}
