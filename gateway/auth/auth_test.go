@@ -89,6 +89,58 @@ type counted struct {
 	*store.Store
 	reads atomic.Int64
 	down  atomic.Bool
+	// before, if set, is called once before the next session is written.
+	before func()
+	// lost makes the answer to a write that took place get lost, and dead makes a
+	// write not take place, as when the gateway is killed around it.
+	lost, dead bool
+}
+
+func (c *counted) CreateSession(ctx context.Context, user *lambda.User, session *lambda.Session, token *lambda.Token) error {
+	if before := c.before; before != nil {
+		c.before = nil
+		before()
+	}
+	return c.Store.CreateSession(ctx, user, session, token)
+}
+
+// killed makes a write as a gateway does that is killed before or after it.
+func (c *counted) killed(write func() error) error {
+	if c.dead {
+		return errDown
+	}
+	if err := write(); err != nil || !c.lost {
+		return err
+	}
+	return errDown
+}
+
+func (c *counted) CreateCode(ctx context.Context, code *lambda.Code, request string, must bool) error {
+	return c.killed(func() error { return c.Store.CreateCode(ctx, code, request, must) })
+}
+
+func (c *counted) UseCode(ctx context.Context, grant *lambda.Grant, token *lambda.Token) error {
+	return c.killed(func() error { return c.Store.UseCode(ctx, grant, token) })
+}
+
+func (c *counted) RotateGrant(ctx context.Context, id, old, refresh string, until time.Time, token *lambda.Token) error {
+	return c.killed(func() error { return c.Store.RotateGrant(ctx, id, old, refresh, until, token) })
+}
+
+func (c *counted) EndGrant(ctx context.Context, id string) error {
+	return c.killed(func() error { return c.Store.EndGrant(ctx, id) })
+}
+
+func (c *counted) EndBrowserSessions(ctx context.Context, account, user string) error {
+	return c.killed(func() error { return c.Store.EndBrowserSessions(ctx, account, user) })
+}
+
+func (c *counted) Code(ctx context.Context, hash string) (*lambda.Code, error) {
+	return count(c, func() (*lambda.Code, error) { return c.Store.Code(ctx, hash) })
+}
+
+func (c *counted) Grant(ctx context.Context, id string) (*lambda.Grant, error) {
+	return count(c, func() (*lambda.Grant, error) { return c.Store.Grant(ctx, id) })
 }
 
 var errDown = &lambda.Error{Kind: lambda.KindUnavailable, Message: "the network is cut"}
@@ -225,6 +277,14 @@ func (g *gateway) build(cfg auth.Config, views auth.Views) {
 	} {
 		g.router.HandlerFunc("GET", path, func(w http.ResponseWriter, r *http.Request) { g.failed = handle(w, r) })
 	}
+}
+
+// in lets a subtest fail in its own name.
+func (g *gateway) in(t *testing.T) *gateway {
+	outer := g.t
+	g.t = t
+	t.Cleanup(func() { g.t = outer })
+	return g
 }
 
 // seen waits until the views have everything that g wrote.

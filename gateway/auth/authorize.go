@@ -42,7 +42,7 @@ type authorization struct {
 	redirectURI string
 	challenge   string // S256
 	quiet       bool   // prompt=none
-	freshLogin  bool   // prompt=login
+	freshLogin  bool   // prompt=login, or an age of nothing
 	maxAge      time.Duration
 	agedLogin   bool // max_age was given
 }
@@ -390,6 +390,7 @@ func (a *authorization) checkMaxAge() (code, description string) {
 		return "invalid_request", "max_age must be a whole number of seconds"
 	}
 	a.agedLogin, a.maxAge = true, time.Duration(seconds)*time.Second
+	a.freshLogin = a.freshLogin || seconds == 0 // no login is younger than that
 	return "", ""
 }
 

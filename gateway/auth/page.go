@@ -162,10 +162,12 @@ func (s *Service) loginFailed(w http.ResponseWriter, r *http.Request, a *authori
 	return errors.Join(err, page.respond(w, a, failure.status))
 }
 
-// sentence makes a message of ours one that stands alone.
+// sentence makes a message of ours one that stands alone. The name of a parameter
+// at its beginning stays as it is.
 func sentence(message string) string {
-	if message == "" {
-		return ""
+	word, _, _ := strings.Cut(message, " ")
+	if message == "" || strings.Contains(word, "_") {
+		return message + "."
 	}
 	return strings.ToUpper(message[:1]) + message[1:] + "."
 }
