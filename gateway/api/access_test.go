@@ -22,6 +22,11 @@ var mayCall = map[string][]string{
 
 	"POST /sentinel/api/account/:account/app/token":    anyone,
 	"POST /sentinel/api/v2/account/:account/app/token": anyone,
+	"GET /sentinel/api/account/:account/authorize":     anyone,
+	"GET /sentinel/account/:account/login":             anyone,
+	"POST /sentinel/account/:account/login":            anyone,
+	"POST /sentinel/api/account/:account/token":        anyone,
+	"POST /sentinel/api/account/:account/token/revoke": anyone,
 	"GET /sentinel/well-known/jwks":                    anyone,
 	"POST /api/account/:account/login":                 anyone,
 	"POST /api/account/:account/refresh":               anyone,
