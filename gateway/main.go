@@ -86,7 +86,8 @@ func dev() *cobra.Command {
 		Short: "Run a whole gateway on this machine, with a demo account and a sample lambda",
 		Long: `Run a whole gateway on this machine: embedded etcd, a certificate authority of
 its own, a demo account and a deployed sample lambda. State is kept in the data
-folder, and the next start finds everything as it was.
+folder, and the next start finds everything as it was. Several gateways share
+theirs in an etcd cluster when --etcd-endpoints names one.
 
 Progress and the banner go to stderr, the log (JSON, one object a line) to stdout.
 When everything answers, dev.json in the data folder has addresses and credentials.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/sluice-faas/sluice/gateway/auth"
 	"github.com/sluice-faas/sluice/gateway/certs"
@@ -24,6 +25,7 @@ import (
 	"github.com/sluice-faas/sluice/gateway/lambda"
 	"github.com/sluice-faas/sluice/gateway/store"
 	"github.com/sluice-faas/sluice/gateway/store/embedded"
+	"github.com/sluice-faas/sluice/gateway/store/remote"
 	"github.com/sluice-faas/sluice/plugins/catalog"
 	"github.com/sluice-faas/sluice/plugins/host"
 	"github.com/sluice-faas/sluice/plugins/pool"
@@ -78,6 +80,7 @@ type App struct {
 
 	limits       lambda.Limits
 	info         Info
+	sampleMade   bool // at some time; it may have been deleted since
 	sampleIsOurs bool // nobody has changed what is live of the sample
 }
 
@@ -249,23 +252,47 @@ func (a *App) bind(ctx context.Context) error {
 }
 
 func (a *App) openStore(ctx context.Context) error {
-	member, err := embedded.Start(ctx, embedded.Config{Dir: a.data.file("etcd"), Log: a.log})
+	client, err := a.openEtcd(ctx)
 	if err != nil {
 		return err
 	}
-	a.closers.push("etcd", func(context.Context) error { return member.Close() })
-	a.store = store.New(member.Client(), a.log)
+	a.store = store.New(client, a.log)
 	a.store.Limits = a.limits
 	if err := a.store.Open(ctx); err != nil {
 		return err
 	}
-	if err := a.store.ForgetGateways(ctx); err != nil {
-		return err
+	if !a.sharesEtcd() {
+		if err := a.store.ForgetGateways(ctx); err != nil {
+			return err
+		}
 	}
 	if a.views, err = a.store.OpenViews(ctx); err != nil {
 		return err
 	}
 	a.closers.push("the views of etcd", func(context.Context) error { a.views.Close(); return nil })
+	a.ready.checks = append(a.ready.checks, check{"etcd", a.store.Check}, diskCheck(a.config.DataDir))
+	return nil
+}
+
+// sharesEtcd tells whether other gateways may use the etcd that this one uses.
+func (a *App) sharesEtcd() bool { return len(a.config.EtcdEndpoints) > 0 }
+
+// openEtcd connects to the cluster that is set, or starts a member for this
+// gateway alone.
+func (a *App) openEtcd(ctx context.Context) (*clientv3.Client, error) {
+	if a.sharesEtcd() {
+		client, err := remote.Dial(ctx, a.config.EtcdEndpoints, a.log)
+		if err != nil {
+			return nil, fmt.Errorf("--etcd-endpoints: %w", err)
+		}
+		a.closers.push("the connection to etcd", func(context.Context) error { return client.Close() })
+		return client, nil
+	}
+	member, err := embedded.Start(ctx, embedded.Config{Dir: a.data.file("etcd"), Log: a.log})
+	if err != nil {
+		return nil, err
+	}
+	a.closers.push("etcd", func(context.Context) error { return member.Close() })
 	a.background("the watch over etcd", func(ctx context.Context) {
 		select {
 		case <-member.Done():
@@ -273,8 +300,7 @@ func (a *App) openStore(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	})
-	a.ready.checks = append(a.ready.checks, check{"etcd", a.store.Check}, diskCheck(a.config.DataDir))
-	return nil
+	return member.Client(), nil
 }
 
 func (a *App) openAuth(ctx context.Context) (err error) {

@@ -8,12 +8,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/sluice-faas/sluice/gateway/app"
+	"github.com/sluice-faas/sluice/gateway/store/etcdtest"
 	"github.com/sluice-faas/sluice/sdk/client"
 )
 
@@ -347,4 +349,144 @@ func TestNamesThatBreakPublicClientsAreSaidInTheBanner(t *testing.T) {
 	require.NoError(t, json.NewDecoder(resp.Body).Decode(&entry))
 	require.NoError(t, resp.Body.Close())
 	require.Equal(t, "gw.example.org:8443", entry.BaseURI)
+}
+
+// sharedFlags make a gateway one of several on an etcd.
+func sharedFlags(etcd *etcdtest.Server) []string { return []string{"--etcd-endpoints", etcd.Endpoint} }
+
+func TestSeveralGatewaysShareAnEtcdAndOneDemoAccount(t *testing.T) {
+	etcd := etcdtest.Start(t)
+	first := start(t, t.TempDir(), sharedFlags(etcd)...)
+	require.Len(t, first.Info().Users, 4)
+	require.NoDirExists(t, filepath.Join(first.dir, "etcd"))
+
+	second := start(t, t.TempDir(), append(sharedFlags(etcd), "--no-sample")...)
+	require.Empty(t, second.Info().Users)
+	require.Contains(t, read(t, second.dir, "dev.json"), `"users": []`)
+	require.NoFileExists(t, filepath.Join(second.dir, "demo.json"), "credentials that are good nowhere")
+	require.Contains(t, second.people.String(), "a copy of the demo.json of the gateway that made it")
+	require.NotContains(t, second.people.String(), "curl")
+	status, body := second.admin(t, "/readyz?verbose")
+	require.Equal(t, http.StatusOK, status)
+	require.JSONEq(t, `{"ready":true,"checks":{"etcd":"ok","disk":"ok","runtimes":"ok"}}`, body)
+
+	// Everything of the first is good at the second: tokens, sessions, lambdas.
+	session, err := second.caller(t).Login(t.Context(), first.Info().Users[2].Username, first.Info().Users[2].Password)
+	require.NoError(t, err)
+	made, err := second.caller(t).With(session).CreateLambda(t.Context(), client.LambdaSpec{Name: "mine", Description: "mine", Code: "mine"})
+	require.NoError(t, err)
+	_, err = first.caller(t).With(session).DeployAndWait(t.Context(), made.ID)
+	require.NoError(t, err)
+	got, err := second.caller(t).With(first.brand(t)).Invoke(t.Context(), made.ID, nil)
+	require.NoError(t, err)
+	require.JSONEq(t, `"mine"`, string(got))
+
+	// The first to come back finds its account, and one with a copy has it too.
+	credentials := first.Info()
+	first.stop(t)
+	require.NoError(t, os.WriteFile(filepath.Join(second.dir, "demo.json"), []byte(read(t, first.dir, "demo.json")), 0o600))
+	second.stop(t)
+	for _, dir := range []string{first.dir, second.dir} {
+		g := start(t, dir, sharedFlags(etcd)...)
+		require.Equal(t, credentials.Users, g.Info().Users)
+		require.Equal(t, credentials.Apps, g.Info().Apps)
+		got, err := g.brand(t).Invoke(t.Context(), g.Info().Lambda.UUID, nil)
+		require.NoError(t, err)
+		require.JSONEq(t, `"sample"`, string(got))
+	}
+}
+
+func TestOfGatewaysThatStartAtOnceOneMakesTheDemoAccount(t *testing.T) {
+	etcd := etcdtest.Start(t)
+	gateways := make([]*gateway, 3)
+	errs := make([]error, len(gateways))
+	dirs := []string{t.TempDir(), t.TempDir(), t.TempDir()}
+	var wg sync.WaitGroup
+	for i := range gateways {
+		wg.Go(func() { gateways[i], errs[i] = open(t, dirs[i], sharedFlags(etcd)...) })
+	}
+	wg.Wait()
+	owners := 0
+	for i, g := range gateways {
+		require.NoError(t, errs[i])
+		t.Cleanup(func() { require.NoError(t, g.Close(context.Background())) })
+		if len(g.Info().Users) > 0 {
+			owners++
+			g.as(t, "LPA")
+		}
+	}
+	require.Equal(t, 1, owners)
+}
+
+func TestGatewaysWithCopiesOfOneDemoFileAgree(t *testing.T) {
+	dirs := []string{t.TempDir(), t.TempDir()}
+	start(t, dirs[0]).stop(t) // on its own etcd
+	require.NoError(t, os.WriteFile(filepath.Join(dirs[1], "demo.json"), []byte(read(t, dirs[0], "demo.json")), 0o600))
+
+	etcd := etcdtest.Start(t)
+	gateways := make([]*gateway, len(dirs))
+	errs := make([]error, len(dirs))
+	var wg sync.WaitGroup
+	for i := range dirs {
+		wg.Go(func() { gateways[i], errs[i] = open(t, dirs[i], sharedFlags(etcd)...) })
+	}
+	wg.Wait()
+	for i, g := range gateways {
+		require.NoError(t, errs[i])
+		t.Cleanup(func() { require.NoError(t, g.Close(context.Background())) })
+		g.as(t, "FaaS-Developer")
+		_, err := g.brand(t).Invoke(t.Context(), g.Info().Lambda.UUID, nil)
+		require.NoError(t, err)
+	}
+	all, err := gateways[0].as(t, "FaaS-Developer").Lambdas(t.Context())
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+}
+
+func TestCredentialsOfAnotherEtcdAreKeptAndNotSpread(t *testing.T) {
+	dir := t.TempDir()
+	own := start(t, dir)
+	before := own.Info()
+	own.stop(t)
+	file := read(t, dir, "demo.json")
+
+	etcd := etcdtest.Start(t)
+	start(t, t.TempDir(), append(sharedFlags(etcd), "--no-sample")...)
+	guest := start(t, dir, sharedFlags(etcd)...)
+	require.Empty(t, guest.Info().Users)
+	require.Nil(t, guest.Info().Lambda)
+	require.Equal(t, file, read(t, dir, "demo.json"))
+	guest.stop(t)
+
+	require.Equal(t, before.Users, start(t, dir).Info().Users)
+}
+
+func TestAnEtcdThatDoesNotAnswerIsNamedWithItsFlag(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	_, err = open(t, t.TempDir(), "--etcd-endpoints", l.Addr().String())
+	require.ErrorContains(t, err, "--etcd-endpoints: no etcd cluster answers: "+l.Addr().String()+": ")
+	require.ErrorContains(t, err, "connection refused")
+}
+
+func TestAGatewayOutlivesAnOutageOfASharedEtcd(t *testing.T) {
+	etcd := etcdtest.Start(t)
+	g := start(t, t.TempDir(), sharedFlags(etcd)...)
+	brand := g.brand(t)
+	_, err := brand.Token(t.Context())
+	require.NoError(t, err)
+	etcd.Stop()
+	status, body := g.admin(t, "/readyz")
+	require.Equal(t, http.StatusServiceUnavailable, status, body)
+	_, err = brand.Invoke(t.Context(), g.Info().Lambda.UUID, nil)
+	require.NoError(t, err, "a call needs no etcd")
+
+	etcd.Restart(t)
+	require.Eventually(t, func() bool {
+		status, _ := g.admin(t, "/readyz")
+		return status == http.StatusOK
+	}, 15*time.Second, 50*time.Millisecond)
+	_, err = g.as(t, "FaaS-Developer").DeployAndWait(t.Context(), g.Info().Lambda.UUID)
+	require.NoError(t, err)
 }

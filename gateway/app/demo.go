@@ -23,6 +23,7 @@ const demoFile = "demo.json"
 
 const (
 	demoAccount = "12345678" // public clients call elsewhere unless it is all digits
+	demoName    = "Demo"
 	sampleName  = "hello"
 	sampleBy    = "sluice dev"
 
@@ -57,10 +58,20 @@ type Sample struct {
 
 // demo is what demo.json holds.
 type demo struct {
+	// ID tells these credentials from those of other gateways on the same etcd.
+	ID        string     `json:"id"`
 	AccountID string     `json:"accountId"`
 	Users     []User     `json:"users"`
 	Apps      []OAuthApp `json:"apps"`
 	Lambda    Sample     `json:"lambda"`
+	// These are of the gateway's own etcd. One that gateways share has its own.
+	marks
+
+	fresh bool // made by this start
+}
+
+// marks say how much of the demo account an etcd has.
+type marks struct {
 	// Seeded says that etcd has the account with these credentials; before that
 	// they are written again, whatever is there.
 	Seeded bool `json:"seeded"`
@@ -70,7 +81,7 @@ type demo struct {
 }
 
 func newDemo() *demo {
-	d := &demo{AccountID: demoAccount, Lambda: Sample{UUID: newID(), Name: sampleName}}
+	d := &demo{ID: newID(), AccountID: demoAccount, Lambda: Sample{UUID: newID(), Name: sampleName}, fresh: true}
 	for _, u := range []struct {
 		role lambda.Role
 		name string
@@ -114,6 +125,9 @@ func readDemo(data *dataDir) (*demo, error) {
 	}
 	if err := d.check(); err != nil {
 		return nil, damagedDemo(path, err)
+	}
+	if d.ID == "" { // written by a gateway that knew no others
+		d.ID = newID()
 	}
 	return &d, nil
 }
@@ -169,33 +183,87 @@ func (a *App) saveDemo() error {
 // seed makes the demo account, once, and its sample lambda, once, unless that is
 // not wanted. A start that is stopped in between is taken up by the next.
 func (a *App) seed(ctx context.Context) error {
-	if !a.demo.Seeded {
-		if err := a.saveDemo(); err != nil { // first: what etcd knows as hashes only must not be lost
+	if a.sharesEtcd() {
+		return a.seedShared(ctx)
+	}
+	if err := a.seedUp(ctx, &a.demo.marks, a.saveDemo); err != nil {
+		return err
+	}
+	return a.views.WaitFor(ctx, a.store.Written())
+}
+
+// seedUp makes what m says is not made yet; save keeps the credentials, and m.
+func (a *App) seedUp(ctx context.Context, m *marks, save func() error) error {
+	if !m.Seeded {
+		if err := save(); err != nil { // first: what etcd knows as hashes only must not be lost
 			return err
 		}
 		if err := a.seedAccount(ctx); err != nil {
 			return fmt.Errorf("make the demo account: %w", err)
 		}
-		a.demo.Seeded = true
-		if err := a.saveDemo(); err != nil {
+		m.Seeded = true
+		if err := save(); err != nil {
 			return err
 		}
 	}
-	if !a.config.NoSample && !a.demo.SampleMade {
-		if err := a.seedSample(ctx); err != nil {
-			return fmt.Errorf("make the sample lambda: %w", err)
-		}
-		a.demo.SampleMade = true
+	a.sampleMade = m.SampleMade
+	if a.config.NoSample || m.SampleMade {
+		return nil
+	}
+	if err := a.seedSample(ctx); err != nil {
+		return fmt.Errorf("make the sample lambda: %w", err)
+	}
+	a.sampleMade, m.SampleMade = true, true
+	return save()
+}
+
+// seedShared does it in an etcd that gateways share. The demo account there is
+// that of one demo.json; a gateway that has another goes without.
+func (a *App) seedShared(ctx context.Context) error {
+	d, err := a.store.Demo(ctx)
+	if err == nil && d.Owner == "" {
 		if err := a.saveDemo(); err != nil {
 			return err
 		}
+		account := &lambda.Account{ID: a.demo.AccountID, Name: demoName, CreatedAt: time.Now().UTC()}
+		d, err = a.store.ClaimDemo(ctx, account, a.demo.ID)
+	}
+	if err != nil {
+		return err
+	}
+	if d.Owner != a.demo.ID {
+		return a.goWithoutDemo()
+	}
+	m := marks{d.Seeded, d.SampleMade}
+	save := func() error {
+		if err := a.saveDemo(); err != nil {
+			return err
+		}
+		return a.store.PutDemo(ctx, store.Demo{Owner: d.Owner, Seeded: m.Seeded, SampleMade: m.SampleMade})
+	}
+	if err := a.seedUp(ctx, &m, save); err != nil {
+		return err
 	}
 	return a.views.WaitFor(ctx, a.store.Written())
 }
 
+// goWithoutDemo leaves the demo account to the gateway whose it is. A demo.json
+// from before may be good in another etcd.
+func (a *App) goWithoutDemo() error {
+	if a.demo.fresh {
+		if err := a.data.remove(demoFile); err != nil {
+			return err
+		}
+	}
+	a.demo = &demo{AccountID: demoAccount, Users: []User{}, Apps: []OAuthApp{}}
+	a.warnings = append(a.warnings, "the demo account in this etcd is not that of a demo.json in "+a.config.DataDir+
+		": a copy of the demo.json of the gateway that made it shows its credentials here, too")
+	return nil
+}
+
 func (a *App) seedAccount(ctx context.Context) error {
 	now := time.Now().UTC()
-	if err := a.store.PutAccount(ctx, &lambda.Account{ID: a.demo.AccountID, Name: "Demo", CreatedAt: now}); err != nil {
+	if err := a.store.PutAccount(ctx, &lambda.Account{ID: a.demo.AccountID, Name: demoName, CreatedAt: now}); err != nil {
 		return err
 	}
 	for i := range a.demo.Users {
@@ -267,7 +335,8 @@ func (a *App) seedSample(ctx context.Context) error {
 	case !lambda.Is(err, lambda.KindNotFound):
 		return err
 	default:
-		if err := a.createSample(ctx); err != nil {
+		// A gateway with a copy of our demo.json may have been faster: it is the same.
+		if err := a.createSample(ctx); err != nil && !hasCode(err, lambda.CodeLambdaConflict) {
 			return err
 		}
 	}
@@ -287,6 +356,11 @@ func (a *App) createSample(ctx context.Context) error {
 		CreatedAt: now, CreatedBy: sampleBy, UpdatedAt: now, UpdatedBy: sampleBy,
 	}, nil)
 	return err
+}
+
+func hasCode(err error, code string) bool {
+	e := lambda.As(err)
+	return e != nil && e.Code == code
 }
 
 // samplePoll is the pace at which a deployment's state is looked at.
@@ -309,10 +383,11 @@ func (a *App) deploySample(ctx context.Context) error {
 		case !underWay && asked:
 			return deploymentError(r.Last)
 		case !underWay:
-			if _, err := a.store.StartDeployment(ctx, store.Start{Account: a.demo.AccountID, LambdaID: a.demo.Lambda.UUID, Kind: lambda.Deploy, By: sampleBy}); err != nil {
+			_, err := a.store.StartDeployment(ctx, store.Start{Account: a.demo.AccountID, LambdaID: a.demo.Lambda.UUID, Kind: lambda.Deploy, By: sampleBy})
+			if err != nil && !hasCode(err, lambda.CodeDeploymentConflict) { // then one began just now
 				return err
 			}
-			asked = true
+			asked = err == nil
 		}
 		select {
 		case <-tick.C:

@@ -50,7 +50,7 @@ func (a *App) describe(ctx context.Context) error {
 		Users: slices.Clone(a.demo.Users),
 		Apps:  slices.Clone(a.demo.Apps),
 	}
-	if !a.demo.SampleMade {
+	if !a.sampleMade {
 		return nil
 	}
 	r, err := a.store.Record(ctx, a.demo.AccountID, a.demo.Lambda.UUID)
@@ -106,7 +106,10 @@ func (a *App) banner(took time.Duration) string {
 	for _, w := range a.warnings {
 		line("\n  %s %s", a.progress.paint("33", "Note:"), w)
 	}
-	line("\n%s\n\n%s\n", bold(a.curlTitle()), a.curl())
+	if _, ok := a.demo.app(grantCredentials); ok {
+		line("\n%s\n\n%s", bold(a.curlTitle()), a.curl())
+	}
+	line("")
 	return b.String()
 }
 
@@ -121,7 +124,7 @@ func (a *App) curlTitle() string {
 // does: it gets a token with client credentials and calls the lambda with it.
 func (a *App) curl() string {
 	i := a.info
-	app, _ := a.demo.app(grantCredentials) // demo.check saw to it
+	app, _ := a.demo.app(grantCredentials) // banner saw to it
 	curl := "curl -sS --cacert " + quote(i.CA) + " "
 	token := curl + quote(i.URLs.Sentinel+"/sentinel/api/account/"+i.AccountID+"/app/token?v=2.0") +
 		" -d grant_type=" + grantCredentials + " -d client_id=" + app.ClientID + " -d client_secret=" + app.ClientSecret

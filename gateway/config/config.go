@@ -26,8 +26,8 @@ import (
 
 // Config is what an operator can set. Dev gives the defaults of `sluice dev`.
 type Config struct {
-	// DataDir is the folder that keeps everything: etcd's files, the local CA,
-	// the demo credentials. One gateway uses it at a time. Default:
+	// DataDir is the folder that keeps everything: etcd's files, unless
+	// EtcdEndpoints names others that do, the local CA, the demo credentials. One gateway uses it at a time. Default:
 	// $XDG_DATA_HOME/sluice, or ~/.local/share/sluice, or ./data where there is
 	// no home folder. Load makes it absolute.
 	DataDir string `koanf:"data-dir"`
@@ -45,6 +45,10 @@ type Config struct {
 	Domain []string `koanf:"domain"`
 	// NoSample leaves out the sample lambda on the first start. Default false.
 	NoSample bool `koanf:"no-sample"`
+	// EtcdEndpoints are the members of an etcd cluster that several gateways
+	// share, each host:port, http://host:port or https://host:port. Default: none,
+	// which is an etcd of the gateway's own, in DataDir.
+	EtcdEndpoints []string `koanf:"etcd-endpoints"`
 	// LogLevel is the least level that is logged: trace, debug, info, warn,
 	// error. Default info.
 	LogLevel string `koanf:"log-level"`
@@ -72,15 +76,16 @@ const maxPrestart = 256
 // Dev gives the defaults of `sluice dev`.
 func Dev() Config {
 	return Config{
-		DataDir:     defaultDataDir(),
-		HTTPSAddr:   "127.0.0.1:8443",
-		HTTPAddr:    "127.0.0.1:8080",
-		AdminAddr:   "127.0.0.1:9090",
-		Domain:      []string{},
-		LogLevel:    zerolog.InfoLevel.String(),
-		Prestart:    ManifestPrestart,
-		RuntimesDir: defaultRuntimesDir(),
-		Limit:       []string{},
+		DataDir:       defaultDataDir(),
+		HTTPSAddr:     "127.0.0.1:8443",
+		HTTPAddr:      "127.0.0.1:8080",
+		AdminAddr:     "127.0.0.1:9090",
+		Domain:        []string{},
+		EtcdEndpoints: []string{},
+		LogLevel:      zerolog.InfoLevel.String(),
+		Prestart:      ManifestPrestart,
+		RuntimesDir:   defaultRuntimesDir(),
+		Limit:         []string{},
 	}
 }
 
@@ -174,6 +179,9 @@ func (c Config) Validate() error {
 			problem("domain", "%v", err)
 		}
 	}
+	if err := checkEndpoints(c.EtcdEndpoints); err != nil {
+		problem("etcd-endpoints", "%v", err)
+	}
 	return errors.Join(problems...)
 }
 
@@ -186,6 +194,49 @@ func checkAddr(addr string) error {
 		return fmt.Errorf("%q: the port is not a number from 0 to 65535", addr)
 	}
 	return nil
+}
+
+// checkEndpoints wants one scheme for all: with TLS, a member without it would
+// be one that an attacker put there.
+func checkEndpoints(endpoints []string) error {
+	for _, e := range endpoints {
+		if err := checkEndpoint(e); err != nil {
+			return err
+		}
+		if isHTTPS(e) != isHTTPS(endpoints[0]) {
+			return fmt.Errorf("%q and %q: use https:// for all members or for none", endpoints[0], e)
+		}
+	}
+	return nil
+}
+
+func isHTTPS(endpoint string) bool { return strings.HasPrefix(endpoint, "https://") }
+
+func checkEndpoint(endpoint string) error {
+	if strings.Contains(endpoint, "@") { // not shown: it may hold a password
+		return errors.New("an endpoint has a user name: Sluice does not log in to etcd, write host:port")
+	}
+	scheme, address, ok := strings.Cut(endpoint, "://")
+	if !ok {
+		scheme, address = "http", endpoint
+	}
+	host, port, err := net.SplitHostPort(address)
+	number, nerr := strconv.ParseUint(port, 10, 16)
+	if scheme != "http" && scheme != "https" || err != nil || nerr != nil || number == 0 || !isHost(host) {
+		return fmt.Errorf("%q is not host:port, http://host:port or https://host:port", endpoint)
+	}
+	return nil
+}
+
+// isHost tells whether host is an IP address, or has the form of a name.
+func isHost(host string) bool {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	return host != "" && !strings.ContainsFunc(host, func(r rune) bool {
+		letter := r|0x20 >= 'a' && r|0x20 <= 'z'
+		return !letter && (r < '0' || r > '9') && r != '.' && r != '-' && r != '_'
+	})
 }
 
 // checkLoopback refuses a plain listener that other machines could reach:

@@ -31,6 +31,7 @@ func TestTheDefaultsAreValidAndAbsolute(t *testing.T) {
 	require.Equal(t, config.ManifestPrestart, c.Prestart)
 	require.Equal(t, zerolog.InfoLevel, c.Level())
 	require.Empty(t, c.Domain)
+	require.Empty(t, c.EtcdEndpoints)
 	require.False(t, c.NoSample)
 	require.False(t, c.Pprof)
 	require.True(t, filepath.IsAbs(c.DataDir), c.DataDir)
@@ -59,6 +60,7 @@ func TestEverySettingIsAFlagAndAVariable(t *testing.T) {
 		{"--http-addr=localhost:0", "SLUICE_HTTP_ADDR=localhost:0", func(c config.Config) any { return c.HTTPAddr }, "localhost:0"},
 		{"--admin-addr=0.0.0.0:1", "SLUICE_ADMIN_ADDR=0.0.0.0:1", func(c config.Config) any { return c.AdminAddr }, "0.0.0.0:1"},
 		{"--domain=faasGW=a,sentinel=b:1", "SLUICE_DOMAIN=faasGW=a,sentinel=b:1", func(c config.Config) any { return c.Domain }, []string{"faasGW=a", "sentinel=b:1"}},
+		{"--etcd-endpoints=a:1,http://[::1]:2", "SLUICE_ETCD_ENDPOINTS=a:1,http://[::1]:2", func(c config.Config) any { return c.EtcdEndpoints }, []string{"a:1", "http://[::1]:2"}},
 		{"--no-sample", "SLUICE_NO_SAMPLE=true", func(c config.Config) any { return c.NoSample }, true},
 		{"--log-level=debug", "SLUICE_LOG_LEVEL=debug", func(c config.Config) any { return c.Level() }, zerolog.DebugLevel},
 		{"--prestart=7", "SLUICE_PRESTART=7", func(c config.Config) any { return c.Prestart }, 7},
@@ -111,6 +113,14 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 		"no time to run":                      {[]string{"--limit", "run-time=0"}, nil, "--limit: run-time=0: give whole seconds from 1s to 30s"},
 		"fewer lambdas than none":             {[]string{"--limit", "lambdas=-1"}, nil, "--limit: lambdas=-1: give a number from 0 to 1000000 (0: no limit)"},
 		"a limit that is none":                {[]string{"--limit", "lambda=1"}, nil, `--limit: "lambda=1" names no limit: write name=value with one of lambdas, `},
+		"an etcd without port":                {[]string{"--etcd-endpoints", "etcd-1:2379,etcd-2"}, nil, "--etcd-endpoints: \"etcd-2\" is not host:port, http://host:port or https://host:port"},
+		"an etcd that is no host":             {[]string{"--etcd-endpoints", "a b:2379"}, nil, "--etcd-endpoints: \"a b:2379\" is not"},
+		"an etcd with a path":                 {[]string{"--etcd-endpoints", "http://etcd:2379/v3"}, nil, "is not host:port"},
+		"an etcd on a socket":                 {[]string{"--etcd-endpoints", "unix://etcd:2379"}, nil, "is not host:port"},
+		"an etcd of port 0":                   {[]string{"--etcd-endpoints", "etcd:0"}, nil, "is not host:port"},
+		"an etcd without host":                {[]string{"--etcd-endpoints", ":2379"}, nil, "is not host:port"},
+		"etcds with and without TLS":          {[]string{"--etcd-endpoints", "https://a:1,b:1"}, nil, "use https:// for all members or for none"},
+		"an etcd with a user":                 {nil, []string{"SLUICE_ETCD_ENDPOINTS=http://root:secret@etcd:2379"}, "an endpoint has a user name"},
 		"a domain that is no pair":            {[]string{"--domain", "x"}, nil, "--domain: domain \"x\": write service=host"},
 		"a domain with a scheme":              {[]string{"--domain", "faasGW=https://x"}, nil, "without a scheme"},
 		"a domain in the environment":         {nil, []string{"SLUICE_DOMAIN=faasGW=a,faasUI="}, "the host is missing"},
@@ -118,6 +128,7 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_, err := load(t, tc.args, tc.environ)
 			require.ErrorContains(t, err, tc.want)
+			require.NotContains(t, err.Error(), "secret")
 		})
 	}
 }

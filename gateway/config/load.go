@@ -25,6 +25,7 @@ func Flags(fs *pflag.FlagSet, d Config) {
 	fs.String("http-addr", d.HTTPAddr, "address of the plain HTTP listener, all services, loopback only")
 	fs.String("admin-addr", d.AdminAddr, "address of the listener for /healthz, /readyz and /metrics")
 	fs.StringSlice("domain", d.Domain, "what the Domain API answers, as service=host[:port]; may be repeated")
+	fs.StringSlice("etcd-endpoints", d.EtcdEndpoints, "etcd cluster that several gateways share, as [https://]host:port; may be repeated (default: an own etcd in the data folder)")
 	fs.Bool("no-sample", d.NoSample, "do not create the sample lambda")
 	fs.String("log-level", d.LogLevel, "least level that is logged: trace, debug, info, warn, error")
 	fs.Int("prestart", d.Prestart, "blank processes kept ready for each runtime (-1: as its manifest says)")

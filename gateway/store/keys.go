@@ -15,6 +15,7 @@ import (
 // either.
 //
 //	/sluice/schema                                     version of this layout
+//	/sluice/demo                                       Demo
 //	/sluice/view/accounts/<account>                    Account
 //	/sluice/view/users/<account>/<user>                User
 //	/sluice/view/profiles/<account>/<name>             Profile
@@ -47,6 +48,7 @@ import (
 const (
 	root        = "/sluice/"
 	schemaKey   = root + "schema"
+	demoKey     = root + "demo"
 	viewRoot    = root + "view/"
 	rolloutRoot = root + "rollout/"
 
