@@ -206,7 +206,7 @@ func TestAGatewayKilledAtAnyStateOfADeploymentLeavesItToTheOthers(t *testing.T) 
 	const groups, size, leastRounds = 4, 4, 4
 	states := []lambda.DeploymentState{lambda.BuildStart, lambda.BuildFinish, lambda.DeployStart}
 	etcd := etcdtest.Start(t)
-	flags := []string{"--etcd-endpoints", etcd.Endpoint, "--no-sample", "--max-lambdas", "0", "--prestart", "2"}
+	flags := []string{"--etcd-endpoints", etcd.Endpoint, "--no-sample", "--limit", dev.NoLimits, "--prestart", "2"}
 	survivor := ownGateway(t, t.TempDir(), flags...)
 	session := as(t, survivor, "FaaS-Developer")
 	all := newSubjects(t, session, brand(t, survivor), groups*size)
@@ -313,7 +313,7 @@ func request(t *testing.T, at, sure *client.Client, x *subject) {
 func TestAGatewayKilledDuringDeploymentsGoesOnAtItsNextStart(t *testing.T) {
 	const size, leastRounds = 5, 6
 	states := []lambda.DeploymentState{lambda.BuildStart, lambda.DeployStart}
-	g := ownGateway(t, t.TempDir(), "--no-sample", "--max-lambdas", "0", "--prestart", "2")
+	g := ownGateway(t, t.TempDir(), "--no-sample", "--limit", dev.NoLimits, "--prestart", "2")
 	session := as(t, g, "FaaS-Developer")
 	all := newSubjects(t, session, brand(t, g), size)
 	met := tally{}
