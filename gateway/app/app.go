@@ -319,7 +319,11 @@ func (a *App) openAuth(ctx context.Context) (err error) {
 
 // authConfig is the same for everything that issues or accepts tokens.
 func (a *App) authConfig() auth.Config {
-	return auth.Config{TokenLifetime: a.limits.AppToken, SessionLifetime: a.limits.LoginSession}
+	l := a.limits
+	return auth.Config{
+		TokenLifetime: l.AppToken, SessionLifetime: l.LoginSession, AccessLifetime: l.AccessToken,
+		GrantLifetime: l.RefreshToken, CodeLifetime: l.AuthorizationCode, IDTokenLifetime: l.IDToken,
+	}
 }
 
 func (a *App) openDeployments(ctx context.Context) error {

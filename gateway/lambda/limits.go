@@ -119,9 +119,9 @@ var LimitTable = []Limit{
 
 	duration("app-token", hour, 31*time.Minute, day, "lifetime of an app's token", func(l *Limits) *time.Duration { return &l.AppToken }),
 	duration("access-token", 8*hour, time.Minute, 30*day, "lifetime of a user's OAuth 2.0 access token", func(l *Limits) *time.Duration { return &l.AccessToken }),
-	duration("id-token", 10*time.Minute, time.Minute, day, "lifetime of an id token", func(l *Limits) *time.Duration { return &l.IDToken }),
+	duration("id-token", 10*time.Minute, time.Minute, 31*time.Minute, "lifetime of an id token", func(l *Limits) *time.Duration { return &l.IDToken }),
 	duration("authorization-code", time.Minute, 10*time.Second, 10*time.Minute, "lifetime of an authorization code", func(l *Limits) *time.Duration { return &l.AuthorizationCode }),
-	duration("refresh-token", 30*day, time.Minute, 365*day, "lifetime of a refresh token", func(l *Limits) *time.Duration { return &l.RefreshToken }),
+	duration("refresh-token", 30*day, time.Minute, 365*day, "lifetime of a refresh token; not shorter than an access token's", func(l *Limits) *time.Duration { return &l.RefreshToken }),
 	duration("login-session", 8*hour, time.Minute, 30*day, "lifetime of a login and its token, from the last refresh", func(l *Limits) *time.Duration { return &l.LoginSession }),
 	duration("idempotency-key", day, time.Minute, 7*day, "time for which an Idempotency-Key is remembered", func(l *Limits) *time.Duration { return &l.IdempotencyReceipt }),
 }
@@ -153,6 +153,9 @@ func ParseLimits(settings []string) (Limits, error) {
 			continue
 		}
 		row.set(&l, v)
+	}
+	if l.RefreshToken < l.AccessToken {
+		faults = append(faults, fmt.Errorf("refresh-token=%s is shorter than access-token=%s: lengthen it, or shorten that", l.RefreshToken, l.AccessToken))
 	}
 	return l, errors.Join(faults...)
 }
