@@ -594,6 +594,7 @@ func (g *gateway) revoked(w *httptest.ResponseRecorder) {
 	g.t.Helper()
 	require.Equal(g.t, http.StatusOK, w.Code, w.Body)
 	require.Zero(g.t, w.Body.Len())
+	require.Equal(g.t, "application/json", w.Header().Get("Content-Type"), "simple-oauth2 takes no other")
 	require.Equal(g.t, "no-store", w.Header().Get("Cache-Control"))
 	require.NoError(g.t, g.failed)
 }

@@ -15,6 +15,7 @@ func (s *Service) HandleRevoke(w http.ResponseWriter, r *http.Request) error {
 	if err := s.revoke(w, r); err != nil {
 		return respondOAuthError(w, err)
 	}
+	w.Header().Set("Content-Type", "application/json") // of nothing: some clients take no other answer
 	return respondEmpty(w)
 }
 
