@@ -7,6 +7,7 @@ set -euo pipefail
 # program, package, what needs it
 needs=(
 	"curl curl the test of the banner's curl line"
+	"chromium chromium the test of the login page in a browser"
 	"wrk wrk the throughput section of make bench"
 )
 
