@@ -295,7 +295,7 @@ func (a *App) seedApp(ctx context.Context, app *OAuthApp, before []lambda.App, n
 		if b.ClientName != app.Name || i == kept {
 			continue
 		}
-		if err := a.store.DeleteApp(ctx, a.demo.AccountID, b.ClientID); err != nil {
+		if err := a.store.DeleteApp(ctx, a.demo.AccountID, b.ClientID, nil); err != nil && !lambda.Is(err, lambda.KindNotFound) {
 			return err
 		}
 	}

@@ -249,10 +249,10 @@ func TestErrorsThatTheAppIsTold(t *testing.T) {
 	g.user("dev")
 	g.website()
 	machine := g.website()
-	machine.ClientID, machine.GrantTypes = "machine", []string{"client_credentials"}
+	machine.ClientID, machine.ClientName, machine.GrantTypes = "machine", "machine", []string{"client_credentials"}
 	require.NoError(t, g.store.PutApp(t.Context(), machine))
 	token := g.website()
-	token.ClientID, token.ResponseTypes = "token-only", []string{"token"}
+	token.ClientID, token.ClientName, token.ResponseTypes = "token-only", "token-only", []string{"token"}
 	require.NoError(t, g.store.PutApp(t.Context(), token))
 	g.seen()
 	for name, c := range map[string]struct {

@@ -198,11 +198,11 @@ func TestTokenRequestsThatSucceed(t *testing.T) {
 func TestTokenRequestsThatFail(t *testing.T) {
 	g, b := signedIn(t)
 	other := g.website()
-	other.ClientID, other.RedirectURIs = "other", []string{callback}
+	other.ClientID, other.ClientName, other.RedirectURIs = "other", "other", []string{callback}
 	require.NoError(t, g.store.PutApp(t.Context(), other))
 	g.app("machine", scopeInvoke)
 	noRefresh := g.website()
-	noRefresh.ClientID, noRefresh.GrantTypes = "no-refresh", []string{"authorization_code"}
+	noRefresh.ClientID, noRefresh.ClientName, noRefresh.GrantTypes = "no-refresh", "no-refresh", []string{"authorization_code"}
 	require.NoError(t, g.store.PutApp(t.Context(), noRefresh))
 	g.seen()
 	code := b.newCode()
@@ -334,7 +334,7 @@ func TestACodeUsedTwiceEndsWhatItBegan(t *testing.T) {
 	t.Run("but not by another app", func(t *testing.T) {
 		g, b := signedIn(t)
 		other := g.website()
-		other.ClientID = "other"
+		other.ClientID, other.ClientName = "other", "other"
 		require.NoError(t, g.store.PutApp(t.Context(), other))
 		g.seen()
 		code := b.newCode()
@@ -433,7 +433,7 @@ func TestReplayedRefreshTokensEndTheFamily(t *testing.T) {
 	t.Run("another app learns nothing and ends nothing", func(t *testing.T) {
 		g, b := signedIn(t)
 		other := g.website()
-		other.ClientID = "other"
+		other.ClientID, other.ClientName = "other", "other"
 		require.NoError(t, g.store.PutApp(t.Context(), other))
 		g.seen()
 		first := g.issued(g.redeem(b.newCode()))
@@ -489,7 +489,7 @@ func TestTokensEndWithTheirAppAndTheirUser(t *testing.T) {
 	require.NoError(t, g.store.PutApp(t.Context(), a))
 	g.seen()
 	g.refused(tokens.Access, "no longer installed")
-	require.NoError(t, g.store.DeleteApp(t.Context(), g.account, website))
+	require.NoError(t, g.store.DeleteApp(t.Context(), g.account, website, nil))
 	g.seen()
 	g.refused(tokens.Access, "no longer installed")
 	g.oauthFault(g.refresh(tokens.Refresh), 401, "invalid_client")
@@ -642,7 +642,7 @@ func TestRevocationsOfWhatIsNotThere(t *testing.T) {
 func TestRevocationRequests(t *testing.T) {
 	g, b := signedIn(t)
 	other := g.website()
-	other.ClientID = "other"
+	other.ClientID, other.ClientName = "other", "other"
 	require.NoError(t, g.store.PutApp(t.Context(), other))
 	g.app("app", scopeInvoke)
 	tokens := g.issued(g.redeem(b.newCode()))

@@ -54,6 +54,10 @@ const (
 	CodeDomainLimit        = "com.liveperson.faas.domain.limit"
 	CodeMissingDomain      = "com.liveperson.faas.domain.missing"
 	CodeDeploymentFailed   = "com.liveperson.faas.deployment.failed"
+
+	CodeIdentityConflict = "com.liveperson.faas.identity.conflict" // of an account, user, profile or app
+	CodeIdentityLimit    = "com.liveperson.faas.identity.limit"
+	CodeProfileInUse     = "com.liveperson.faas.profile.in-use"
 )
 
 // Texts that clients or users meet (contract/limits-and-errors.md §4).

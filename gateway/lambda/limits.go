@@ -13,6 +13,7 @@ import (
 // and within which bounds an operator can set it.
 type Limits struct {
 	Lambdas, DeployedLambdas, Domains, History int
+	Accounts, Users, Profiles, Apps            int
 
 	Name, Description, EventID, Code               int
 	Environment, EnvironmentName, EnvironmentValue int
@@ -92,6 +93,11 @@ var LimitTable = []Limit{
 	number("deployed-lambdas", UnitCount, 50, 0, 1_000_000, "lambdas of an account that are deployed, or on the way to it", func(l *Limits) *int { return &l.DeployedLambdas }),
 	number("domains", UnitCount, 500, 0, 10_000, "entries of an account's domain whitelist", func(l *Limits) *int { return &l.Domains }),
 	number("deployment-history", UnitCount, 5, 1, 20, "deployments of a lambda that are kept with their code", func(l *Limits) *int { return &l.History }),
+
+	number("accounts", UnitCount, 10_000, 0, 100_000, "accounts of the region", func(l *Limits) *int { return &l.Accounts }),
+	number("users", UnitCount, 1_000, 0, 10_000, "users of an account", func(l *Limits) *int { return &l.Users }),
+	number("profiles", UnitCount, 100, 0, 1_000, "profiles of an account", func(l *Limits) *int { return &l.Profiles }),
+	number("apps", UnitCount, 100, 0, 1_000, "apps that are installed on an account", func(l *Limits) *int { return &l.Apps }),
 
 	number("name", UnitCharacters, 50, 1, 100, "name of a lambda", func(l *Limits) *int { return &l.Name }),
 	number("description", UnitCharacters, 200, 1, 2_000, "description of a lambda", func(l *Limits) *int { return &l.Description }),

@@ -50,7 +50,7 @@ func TestIdentity(t *testing.T) {
 		require.Equal(t, u, byLogin)
 
 		twin := &lambda.User{ID: uuid.NewString(), Account: account, LoginName: u.LoginName}
-		requireKind(t, s.PutUser(t.Context(), twin), lambda.KindConflict, lambda.CodeGeneral)
+		requireKind(t, s.PutUser(t.Context(), twin), lambda.KindConflict, lambda.CodeIdentityConflict)
 		twin.Account = newAccount()
 		require.NoError(t, s.PutUser(t.Context(), twin), "another account has its own names")
 
@@ -281,33 +281,4 @@ func TestLeasesAreNotLeftBehind(t *testing.T) {
 	p.Close(t.Context())
 	require.NoError(t, s.DeleteSession(t.Context(), session.ID))
 	require.Equal(t, before, leases())
-}
-
-func TestApps(t *testing.T) {
-	s := open(t)
-	account, other := newAccount(), newAccount()
-	first := lambda.App{ClientID: "a", Account: account, ClientName: "one", GrantTypes: []string{"client_credentials"}}
-	second := lambda.App{ClientID: "b", Account: account, ClientName: "one", GrantTypes: []string{"client_credentials"}}
-	foreign := lambda.App{ClientID: "a", Account: other, ClientName: "one", GrantTypes: []string{"client_credentials"}}
-	for _, a := range []lambda.App{second, first, foreign} {
-		require.NoError(t, s.PutApp(t.Context(), &a))
-	}
-	all, err := s.Apps(t.Context(), account)
-	require.NoError(t, err)
-	require.Equal(t, []lambda.App{first, second}, all)
-	v := view(t, s)
-
-	require.NoError(t, s.DeleteApp(t.Context(), account, "a"))
-	require.NoError(t, s.DeleteApp(t.Context(), account, "a"), "deleting twice is no error")
-	require.NoError(t, s.DeleteApp(t.Context(), account, "b/../a"))
-	_, err = s.App(t.Context(), account, "a")
-	requireKind(t, err, lambda.KindNotFound, lambda.CodeGeneral)
-	require.NoError(t, v.WaitFor(t.Context(), s.Written()))
-	_, known := v.App(account, "a")
-	require.False(t, known)
-	_, known = v.App(other, "a")
-	require.True(t, known, "another account's is not touched")
-	none, err := s.Apps(t.Context(), "a/b")
-	require.NoError(t, err)
-	require.Empty(t, none)
 }

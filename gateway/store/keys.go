@@ -1,6 +1,7 @@
 package store
 
 import (
+	"net/url"
 	"strconv"
 	"strings"
 	"unicode"
@@ -25,7 +26,7 @@ import (
 //	/sluice/view/keys/<kid>                            SigningKey
 //	/sluice/view/live/<account>/<lambda>               Live
 //	/sluice/logins/<account>/<login name>              user id
-//	/sluice/appnames/<account>/<client name>           client id
+//	/sluice/appnames/<account>/<client name, escaped>  client id
 //	/sluice/sessions/<hash>                            Session, under a lease
 //	/sluice/sessionsof/<account>/<user>/<hash>         the session's kind, under its lease
 //	/sluice/codes/<hash>                               Code, under a lease; once used, under its grant's
@@ -54,12 +55,14 @@ const (
 
 	accountsRoot  = viewRoot + "accounts/"
 	usersRoot     = viewRoot + "users/"
+	profilesRoot  = viewRoot + "profiles/"
 	appsRoot      = viewRoot + "apps/"
 	tokensRoot    = viewRoot + "tokens/"
 	domainsRoot   = viewRoot + "domains/"
 	keysRoot      = viewRoot + "keys/"
 	liveRoot      = viewRoot + "live/"
 	loginsRoot    = root + "logins/"
+	appNamesRoot  = root + "appnames/"
 	sessionsRoot  = root + "sessions/"
 	domNamesRoot  = root + "domainnames/"
 	domIDsRoot    = root + "domainids/"
@@ -130,6 +133,19 @@ func keysOf(account, id string) (lambdaKeys, error) {
 }
 
 func (k lambdaKeys) version(n int) string { return k.versions + strconv.Itoa(n) }
+
+// appNameKey is the key of a client name, which may be longer than a segment and
+// hold what no segment may, once it is escaped.
+func appNameKey(account, name string) (string, error) {
+	k, err := key(appNamesRoot, account)
+	switch {
+	case err != nil:
+		return "", err
+	case name == "" || utf8.RuneCountInString(name) > lambda.MaxAppName:
+		return "", lambda.Invalid("client_name", "client_name has %d characters: give 1 to %d", utf8.RuneCountInString(name), lambda.MaxAppName)
+	}
+	return k + "/" + url.PathEscape(name), nil
+}
 
 // folder gives the prefix that holds what one account has under base.
 func folder(base, account string) (string, error) {

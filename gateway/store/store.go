@@ -41,8 +41,8 @@ const (
 
 // Store is safe for concurrent use.
 type Store struct {
-	// Limits apply to writes: Lambdas, DeployedLambdas, Domains, History and
-	// IdempotencyReceipt. Set them before first use; New sets the defaults.
+	// Limits apply to writes: Lambdas, DeployedLambdas, Domains, History,
+	// IdempotencyReceipt, Accounts, Users, Profiles and Apps. Set them before first use; New sets the defaults.
 	Limits lambda.Limits
 	// Now tells the time. Set it before first use; New sets time.Now.
 	Now func() time.Time
@@ -57,8 +57,9 @@ func New(client *clientv3.Client, log zerolog.Logger) *Store {
 	return &Store{client: client, log: log, Now: time.Now, Limits: lambda.DefaultLimits()}
 }
 
-// Open checks that what is in etcd has the layout of this gateway, and marks an
-// empty etcd as having it.
+// Open checks that what is in etcd has the layout of this gateway, marks an empty
+// etcd as having it, and adds what earlier versions of the layout's gateways did
+// not write.
 func (s *Store) Open(ctx context.Context) error {
 	r, err := s.commit(ctx,
 		[]clientv3.Cmp{absent(schemaKey)},
@@ -73,7 +74,7 @@ func (s *Store) Open(ctx context.Context) error {
 	if kv := first(r, 0); kv != nil && string(kv.Value) != Schema {
 		return fmt.Errorf("etcd holds data of schema %q and this gateway knows %q: run the gateway version that wrote it, or a newer one", kv.Value, Schema)
 	}
-	return nil
+	return s.nameApps(ctx)
 }
 
 // Check reports whether etcd answers and takes writes, for readiness.
@@ -205,6 +206,12 @@ func absent(k string) clientv3.Cmp { return clientv3.Compare(clientv3.CreateRevi
 // unchanged tells whether a key is as it was at mod revision, 0 for absent.
 func unchanged(k string, revision int64) clientv3.Cmp {
 	return clientv3.Compare(clientv3.ModRevision(k), "=", revision)
+}
+
+// noneChanged tells whether no key below prefix was made or changed after
+// revision. That one was deleted it does not tell.
+func noneChanged(prefix string, revision int64) clientv3.Cmp {
+	return clientv3.Compare(clientv3.ModRevision(prefix).WithPrefix(), "<", revision+1)
 }
 
 // noneNewer tells whether no key below prefix was made after revision.

@@ -34,6 +34,7 @@ type ids struct{ account, id string }
 type held struct {
 	accounts map[string]*lambda.Account
 	users    map[ids]*lambda.User
+	profiles map[ids]*lambda.Profile
 	apps     map[ids]*lambda.App
 	tokens   map[string]*lambda.Token
 	keys     map[string]*lambda.SigningKey
@@ -45,7 +46,8 @@ type held struct {
 func newHeld() held {
 	return held{
 		accounts: map[string]*lambda.Account{}, users: map[ids]*lambda.User{}, apps: map[ids]*lambda.App{},
-		tokens: map[string]*lambda.Token{}, keys: map[string]*lambda.SigningKey{},
+		profiles: map[ids]*lambda.Profile{},
+		tokens:   map[string]*lambda.Token{}, keys: map[string]*lambda.SigningKey{},
 		live: map[ids]*lambda.Live{}, events: map[ids]int{},
 	}
 }
@@ -103,6 +105,14 @@ func (v *Views) User(account, userID string) (*lambda.User, bool) {
 	u, ok := v.held.users[ids{account, userID}]
 	v.mu.RUnlock()
 	return u, ok
+}
+
+// Profile tells a profile.
+func (v *Views) Profile(account, name string) (*lambda.Profile, bool) {
+	v.mu.RLock()
+	p, ok := v.held.profiles[ids{account, name}]
+	v.mu.RUnlock()
+	return p, ok
 }
 
 // App tells an app.
@@ -223,6 +233,8 @@ func (h *held) set(log zerolog.Logger, k string, kv *mvccpb.KeyValue) liveChange
 		put1(log, h.tokens, tokensRoot, k, kv)
 	case usersRoot:
 		put2(log, h.users, usersRoot, k, kv)
+	case profilesRoot:
+		put2(log, h.profiles, profilesRoot, k, kv)
 	case appsRoot:
 		put2(log, h.apps, appsRoot, k, kv)
 	case accountsRoot:

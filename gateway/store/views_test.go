@@ -105,7 +105,7 @@ func TestViews(t *testing.T) {
 		require.False(t, v.Account(a))
 		require.NoError(t, s.PutAccount(t.Context(), &lambda.Account{ID: a}))
 		require.NoError(t, s.PutUser(t.Context(), &lambda.User{ID: "u", Account: a, LoginName: "x"}))
-		require.NoError(t, s.PutApp(t.Context(), &lambda.App{ClientID: "c", Account: a}))
+		require.NoError(t, s.PutApp(t.Context(), &lambda.App{ClientID: "c", Account: a, ClientName: "n"}))
 		require.NoError(t, v.WaitFor(t.Context(), s.Written()))
 		require.True(t, v.Account(a))
 		u, ok := v.User(a, "u")
