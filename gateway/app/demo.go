@@ -88,7 +88,7 @@ func newDemo() *demo {
 	}{
 		{lambda.RoleLPA, "lpa"}, {lambda.RoleAdmin, "admin"}, {lambda.RoleDeveloper, "developer"}, {lambda.RoleInvocation, "invoker"},
 	} {
-		d.Users = append(d.Users, User{Role: u.role, Username: u.name + "@example.com", Password: newPassword(), UserID: newID()})
+		d.Users = append(d.Users, User{Role: u.role, Username: u.name + "@example.com", Password: auth.NewPassword(), UserID: newID()})
 	}
 	d.Apps = []OAuthApp{
 		{
@@ -105,9 +105,6 @@ func newDemo() *demo {
 }
 
 func newID() string { return uuid.NewString() }
-
-// newPassword is short enough to be typed, and long enough (100 random bits).
-func newPassword() string { return auth.NewClientSecret()[:20] }
 
 // readDemo reads demo.json, or gives new credentials where there is none.
 func readDemo(data *dataDir) (*demo, error) {

@@ -39,6 +39,7 @@ type Store interface {
 	User(ctx context.Context, account, userID string) (*lambda.User, error)
 	UserByLogin(ctx context.Context, account, loginName string) (*lambda.User, error)
 	App(ctx context.Context, account, clientID string) (*lambda.App, error)
+	Profile(ctx context.Context, account, name string) (*lambda.Profile, error)
 
 	// CreateSession writes both under one lease that ends at session.ExpiresAt; a
 	// browser session has no token. A user who is gone is NotFound, one whose
@@ -88,6 +89,7 @@ type Views interface {
 	Token(hash string) (*lambda.Token, bool)
 	User(account, userID string) (*lambda.User, bool)
 	App(account, clientID string) (*lambda.App, bool)
+	Profile(account, name string) (*lambda.Profile, bool)
 	// WaitFor returns when everything up to that revision is in the views.
 	WaitFor(ctx context.Context, revision int64) error
 }

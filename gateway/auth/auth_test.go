@@ -170,6 +170,10 @@ func (c *counted) App(ctx context.Context, account, id string) (*lambda.App, err
 	return count(c, func() (*lambda.App, error) { return c.Store.App(ctx, account, id) })
 }
 
+func (c *counted) Profile(ctx context.Context, account, name string) (*lambda.Profile, error) {
+	return count(c, func() (*lambda.Profile, error) { return c.Store.Profile(ctx, account, name) })
+}
+
 func (c *counted) Session(ctx context.Context, id string) (*lambda.Session, error) {
 	return count(c, func() (*lambda.Session, error) { return c.Store.Session(ctx, id) })
 }
@@ -185,10 +189,11 @@ func (c *counted) SigningKeys(ctx context.Context) ([]lambda.SigningKey, int64, 
 // blind are views that no watch has reached yet.
 type blind struct{}
 
-func (blind) Token(string) (*lambda.Token, bool)         { return nil, false }
-func (blind) User(string, string) (*lambda.User, bool)   { return nil, false }
-func (blind) App(string, string) (*lambda.App, bool)     { return nil, false }
-func (blind) WaitFor(ctx context.Context, _ int64) error { return ctx.Err() }
+func (blind) Token(string) (*lambda.Token, bool)             { return nil, false }
+func (blind) User(string, string) (*lambda.User, bool)       { return nil, false }
+func (blind) App(string, string) (*lambda.App, bool)         { return nil, false }
+func (blind) Profile(string, string) (*lambda.Profile, bool) { return nil, false }
+func (blind) WaitFor(ctx context.Context, _ int64) error     { return ctx.Err() }
 
 // gateway is all of auth over the shared etcd, with one account.
 type gateway struct {

@@ -148,7 +148,11 @@ func (a *Authenticator) opaque(ctx context.Context, token, account string) (*Pri
 	if u == nil {
 		return nil, unauthorized("the user of this token no longer exists: log in as another")
 	}
-	p := &Principal{Account: account, UserID: u.ID, LoginName: u.LoginName, Kind: Login, Permissions: Permissions(a.reader.roles(u))}
+	roles, err := a.reader.roles(ctx, u)
+	if err != nil {
+		return nil, err
+	}
+	p := &Principal{Account: account, UserID: u.ID, LoginName: u.LoginName, Kind: Login, Permissions: Permissions(roles)}
 	if t.Kind != lambda.TokenLogin {
 		app, err := a.app(ctx, sum, account, t.ClientID)
 		if err != nil {

@@ -357,12 +357,16 @@ func (s *Service) signIDToken(ctx context.Context, user *lambda.User, grant *lam
 	if err != nil {
 		return "", err
 	}
+	roles, err := s.reader.roles(ctx, user)
+	if err != nil {
+		return "", err
+	}
 	now := s.cfg.Now()
 	claims := idClaims{
 		Issuer: issuer, Subject: user.ID, Audience: grant.ClientID,
 		IssuedAt: now.Unix(), Expiry: now.Add(s.cfg.IDTokenLifetime).Unix(), Nonce: nonce,
 	}
-	claims.IsAdmin, claims.IsLPA = standing(s.reader.roles(user))
+	claims.IsAdmin, claims.IsLPA = standing(roles)
 	if !grant.AuthTime.IsZero() {
 		claims.AuthTime = grant.AuthTime.Unix()
 	}

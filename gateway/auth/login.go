@@ -69,7 +69,7 @@ func (s *Service) HandleLogin(w http.ResponseWriter, r *http.Request) error {
 	return respond(w, http.StatusOK, loginBody{
 		Bearer: result.Bearer, CSRF: result.CSRF, SessionID: result.SessionID,
 		SessionTTL: strconv.FormatInt(s.cfg.SessionLifetime.Milliseconds(), 10),
-		Config:     configOf(result.User, s.reader.roles(result.User), now),
+		Config:     configOf(result.User, result.Roles, now),
 	})
 }
 

@@ -35,6 +35,10 @@ const (
 // MaxPasswordLength is the longest password, bytes.
 const MaxPasswordLength = 1024
 
+// NewPassword makes a password that is short enough to be typed, and long enough
+// not to be guessed: 100 random bits.
+func NewPassword() string { return NewClientSecret()[:20] }
+
 // hashesWaiting bounds the callers that wait for a hash to be made.
 const hashesWaiting = 64
 

@@ -30,8 +30,11 @@ const (
 	ReadMailReport
 	WriteMailRecipients
 	WriteMailSettings
+	ManageUsers // users and profiles
+	ManageApps
+	Operate // what the operator alone may do, and no token can carry
 
-	lastPermission = WriteMailSettings
+	lastPermission = ManageApps // of those that a role can have
 )
 
 // Everything is what platform staff may do.
@@ -90,6 +93,7 @@ var names = [...]string{
 	"ReadLambdas", "WriteLambdas", "Deploy", "Invoke", "ReadDomains", "WriteDomains",
 	"ReadSecrets", "ReadSecretsPlain", "WriteSecrets", "ReadSchedules", "WriteSchedules",
 	"ReadLogs", "ReadReports", "ReadMailReport", "WriteMailRecipients", "WriteMailSettings",
+	"ManageUsers", "ManageApps", "Operate",
 }
 
 // String names the permissions of the set, for messages.

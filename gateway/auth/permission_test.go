@@ -51,7 +51,17 @@ func TestPermissionsAreTheTableOfTheUserGuide(t *testing.T) {
 func TestEverythingIsEveryPermission(t *testing.T) {
 	require.Equal(t, auth.Everything, auth.Permissions([]lambda.Role{lambda.RoleLPA}))
 	all := auth.Permissions([]lambda.Role{lambda.RoleAdmin, lambda.RoleDeveloper, lambda.RoleInvocation})
-	require.Equal(t, auth.Everything, all, "no permission is left to platform staff alone")
+	require.Equal(t, auth.Everything, all|auth.ManageUsers|auth.ManageApps)
+	require.Zero(t, all&(auth.ManageUsers|auth.ManageApps), "who may do what is for platform staff alone to say")
+}
+
+func TestTheOperatorMayWhatNobodyElseMay(t *testing.T) {
+	operator := auth.NewOperator("1")
+	require.True(t, operator.May(auth.Everything|auth.Operate))
+	require.Equal(t, "operator", operator.Caller())
+	for _, role := range lambda.AllRoles {
+		require.Zero(t, auth.Permissions([]lambda.Role{role})&auth.Operate, role)
+	}
 }
 
 func TestAnyoneNeedsNoPermission(t *testing.T) {
@@ -62,6 +72,7 @@ func TestPermissionNames(t *testing.T) {
 	require.Equal(t, "Anyone", auth.Anyone.String())
 	require.Equal(t, "ReadLambdas", auth.ReadLambdas.String())
 	require.Equal(t, "WriteMailSettings", auth.WriteMailSettings.String())
+	require.Equal(t, "Operate", auth.Operate.String())
 	require.Equal(t, "Deploy|Invoke", (auth.Deploy | auth.Invoke).String())
 }
 

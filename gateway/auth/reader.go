@@ -11,7 +11,7 @@ import (
 // memory, strangers above all.
 const readsAtOnce = 32
 
-// reader finds users, apps and tokens: in memory, and if they are not there,
+// reader finds users, profiles, apps and tokens: in memory, and if they are not there,
 // which a change made a moment ago explains, by one bounded read of etcd. Its
 // methods return nil for what does not exist.
 type reader struct {
@@ -52,15 +52,32 @@ func (r *reader) app(ctx context.Context, account, clientID string) (*lambda.App
 	return read(ctx, r, func(ctx context.Context) (*lambda.App, error) { return r.store.App(ctx, account, clientID) })
 }
 
-// roles gives what a user is. It is the one place that decides it.
-func (r *reader) roles(u *lambda.User) []lambda.Role { return u.Roles }
-
 func (r *reader) code(ctx context.Context, hash string) (*lambda.Code, error) {
 	return read(ctx, r, func(ctx context.Context) (*lambda.Code, error) { return r.store.Code(ctx, hash) })
 }
 
 func (r *reader) grant(ctx context.Context, idHash string) (*lambda.Grant, error) {
 	return read(ctx, r, func(ctx context.Context) (*lambda.Grant, error) { return r.store.Grant(ctx, idHash) })
+}
+
+func (r *reader) profile(ctx context.Context, account, name string) (*lambda.Profile, error) {
+	if p, ok := r.views.Profile(account, name); ok {
+		return p, nil
+	}
+	return read(ctx, r, func(ctx context.Context) (*lambda.Profile, error) { return r.store.Profile(ctx, account, name) })
+}
+
+// roles gives what u may be. Everything that depends on the roles of a user asks
+// here: a profile can change at any time.
+func (r *reader) roles(ctx context.Context, u *lambda.User) ([]lambda.Role, error) {
+	if u.Profile == "" {
+		return u.Roles, nil
+	}
+	p, err := r.profile(ctx, u.Account, u.Profile)
+	if err != nil {
+		return nil, err
+	}
+	return lambda.EffectiveRoles(u, p), nil
 }
 
 func (r *reader) session(ctx context.Context, idHash string) (*lambda.Session, error) {

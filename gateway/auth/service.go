@@ -175,6 +175,7 @@ type LoginResult struct {
 	CSRF      string
 	SessionID string
 	User      *lambda.User
+	Roles     []lambda.Role // the user's, at the login
 	ExpiresAt time.Time
 }
 
@@ -191,7 +192,11 @@ func (s *Service) loginFrom(ctx context.Context, source, account, username, pass
 	if err != nil {
 		return LoginResult{}, err
 	}
-	return s.begin(ctx, user)
+	roles, err := s.reader.roles(ctx, user)
+	if err != nil {
+		return LoginResult{}, err
+	}
+	return s.begin(ctx, user, roles)
 }
 
 // verify gives the user of that name, if the password is theirs. Its errors are
@@ -259,10 +264,10 @@ func (s *Service) checkPassword(ctx context.Context, a attempt, user *lambda.Use
 
 func wrongPassword() *lambda.Error { return unauthorized("username or password is wrong") }
 
-func (s *Service) begin(ctx context.Context, user *lambda.User) (LoginResult, error) {
+func (s *Service) begin(ctx context.Context, user *lambda.User, roles []lambda.Role) (LoginResult, error) {
 	r := LoginResult{
 		Bearer: NewToken(), CSRF: NewToken(), SessionID: NewToken(),
-		User: user, ExpiresAt: s.cfg.Now().Add(s.cfg.SessionLifetime),
+		User: user, Roles: roles, ExpiresAt: s.cfg.Now().Add(s.cfg.SessionLifetime),
 	}
 	session := &lambda.Session{
 		ID: Hash(r.SessionID), Kind: lambda.SessionLogin, Account: user.Account, UserID: user.ID, LoginName: user.LoginName,
