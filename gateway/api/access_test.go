@@ -51,13 +51,37 @@ var mayCall = map[string][]string{
 	"GET /api/account/:account/reports/lambdaCounts":        {"LPA", "FaaS-Admin", "FaaS-Developer", "FaaS-Invocation"},
 	"GET /api/account/:account/reports/limitCounts":         {"LPA", "FaaS-Admin", "FaaS-Developer", "FaaS-Invocation"},
 
+	"GET /api/account/:account/configuration/le-users/users":                        {"LPA"},
+	"POST /api/account/:account/configuration/le-users/users":                       {"LPA"},
+	"GET /api/account/:account/configuration/le-users/users/:id":                    {"LPA"},
+	"PUT /api/account/:account/configuration/le-users/users/:id":                    {"LPA"},
+	"DELETE /api/account/:account/configuration/le-users/users/:id":                 {"LPA"},
+	"POST /api/account/:account/configuration/le-users/users/:id/password":          {"LPA"},
+	"GET /api/account/:account/configuration/le-users/profiles":                     {"LPA"},
+	"GET /api/account/:account/configuration/le-users/profiles/:name":               {"LPA"},
+	"PUT /api/account/:account/configuration/le-users/profiles/:name":               {"LPA"},
+	"DELETE /api/account/:account/configuration/le-users/profiles/:name":            {"LPA"},
+	"GET /api/account/:account/configuration/app-install/installations":             {"LPA"},
+	"POST /api/account/:account/configuration/app-install/installations":            {"LPA"},
+	"GET /api/account/:account/configuration/app-install/installations/:id":         {"LPA"},
+	"PUT /api/account/:account/configuration/app-install/installations/:id":         {"LPA"},
+	"DELETE /api/account/:account/configuration/app-install/installations/:id":      {"LPA"},
+	"POST /api/account/:account/configuration/app-install/installations/:id/secret": {"LPA"},
+
+	"GET /api/accounts":  operator,
+	"POST /api/accounts": operator,
+
 	"GET /limits":       anyone,
 	"GET /openapi.json": anyone,
 	"GET /openapi.yaml": anyone,
 }
 
-// anyone needs no token.
-var anyone = []string{"anyone"}
+var (
+	// anyone needs no token.
+	anyone = []string{"anyone"}
+	// operator has no token, but a front of its own.
+	operator = []string{"operator"}
+)
 
 // TestEveryRouteByEveryCaller walks every route by every caller: no token and a
 // token that is none 401, a token of another account 401, a token without the
@@ -79,8 +103,14 @@ func TestEveryRouteByEveryCaller(t *testing.T) {
 			if row.Permission == auth.Anyone {
 				return
 			}
-			path := strings.TrimPrefix(row.Path, "/api/account/:account")
-			path = strings.NewReplacer(":id", "00000000-0000-0000-0000-000000000000", ":event", "e", ":name", "n").Replace(path)
+			if slices.Equal(allowed, operator) {
+				require.Equal(t, auth.Operate, row.Permission)
+				for caller, token := range callers {
+					require.Equal(t, http.StatusNotFound, g.send(row.Method, g.url+row.Path, token, "{}").StatusCode, caller)
+				}
+				return
+			}
+			path := strings.TrimPrefix(fill(row.Path), "/api/account/"+account)
 			for _, token := range []string{"", "undefined", strings.Repeat("0", 64), g.app + "x"} {
 				r := g.do(row.Method, path, token, "{}")
 				require.Equal(t, http.StatusUnauthorized, r.StatusCode, "token %q", token)
@@ -103,6 +133,72 @@ func TestEveryRouteByEveryCaller(t *testing.T) {
 	}
 	for name := range mayCall {
 		require.True(t, walked[name], "%s is no route any more", name)
+	}
+}
+
+// fill puts something in the place of each parameter of a path.
+func fill(path string) string {
+	return strings.NewReplacer(
+		":account", account, ":id", "00000000-0000-0000-0000-000000000000", ":event", "e", ":name", "n", ":service", "s", ":file", "f",
+	).Replace(path)
+}
+
+// TestTheOperatorIsWhoeverComesInByTheOperatorsFront walks the whole table there,
+// without a token, and then asks the public front for the same in every way in
+// which a request can claim to be the operator's.
+func TestTheOperatorIsWhoeverComesInByTheOperatorsFront(t *testing.T) {
+	g := newGateway(t)
+	refused := []int{http.StatusUnauthorized, http.StatusForbidden}
+	for _, row := range api.Routes() {
+		if row.Permission == auth.Anyone {
+			continue
+		}
+		t.Run(row.Method+" "+row.Path, func(t *testing.T) {
+			r := g.operate(row.Method, fill(row.Path), "{}")
+			require.NotContains(t, refused, r.StatusCode, r.body)
+			require.NotContains(t, []int{http.StatusMethodNotAllowed, http.StatusInternalServerError}, r.StatusCode, r.body)
+			require.NotContains(t, r.body, "there is nothing at")
+			require.Contains(t, g.log.String(), `"caller":"operator"`)
+			if strings.Contains(row.Path, ":account") {
+				r = g.operate(row.Method, strings.Replace(fill(row.Path), account, "99", 1), "{}")
+				require.Equal(t, http.StatusNotFound, r.StatusCode, r.body)
+				require.Contains(t, r.body, "There is no account 99")
+			}
+		})
+	}
+	for name, header := range map[string][]string{
+		"no token":               nil,
+		"the name as a token":    {"Authorization", "Bearer operator"},
+		"a user id of that name": {"X-User-Id", "operator"},
+		"a proxy's word":         {"X-Forwarded-For", "127.0.0.1", "Forwarded", "for=unix:", "X-Forwarded-User", "operator", "X-Real-IP", "127.0.0.1"},
+		"the socket's name":      {"Host", "control.sock"},
+		"the CLI's user agent":   {"User-Agent", "sluice-cli", "Host", "sluice"},
+		"a method override":      {"X-HTTP-Method-Override", "GET", "X-Original-URL", "/api/accounts"},
+	} {
+		t.Run("in public, "+name, func(t *testing.T) {
+			from := len(g.log.String())
+			for _, row := range api.Routes() {
+				r := g.send(row.Method, g.url+fill(row.Path), "", "{}", header...)
+				switch row.Permission {
+				case auth.Anyone:
+				case auth.Operate:
+					require.Equal(t, http.StatusNotFound, r.StatusCode, r.body)
+				default:
+					require.Contains(t, []int{http.StatusUnauthorized, http.StatusNotFound}, r.StatusCode, "%s %s: %s", row.Method, row.Path, r.body)
+				}
+			}
+			require.NotContains(t, g.log.String()[from:], `"caller"`)
+		})
+	}
+	for role, token := range g.tokens {
+		t.Run("in public, with the token of "+string(role), func(t *testing.T) {
+			for _, path := range []string{"/api/accounts", "/api/accounts/", "//api/accounts", "/api/account/../accounts", "/api/account/" + account + "/../../accounts"} {
+				for _, method := range []string{"GET", "POST"} {
+					r := g.send(method, g.url+path, token, `{"id":"1","name":"x"}`)
+					require.Equal(t, http.StatusNotFound, r.StatusCode, r.body)
+				}
+			}
+		})
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/sluice-faas/sluice/gateway/auth"
+	"github.com/sluice-faas/sluice/gateway/lambda"
 )
 
 // ParseInvocation is for the tests and the fuzzer.
@@ -52,3 +53,31 @@ func (b *BodyBudget) Take(n int64) error { return b.b.take(n) }
 
 // Give releases.
 func (b *BodyBudget) Give(n int64) { b.b.give(n) }
+
+// ParseInstallation reads an installation as installApp does, ParseReplacement as
+// updateApp does, without a store.
+func ParseInstallation(body []byte) (*lambda.App, error) { return parseInstallation(body) }
+
+// ParseReplacement lets pass what answers have.
+func ParseReplacement(body []byte) (*lambda.App, error) {
+	return parseInstallation(body, "client_id", "createdAt", "revision")
+}
+
+func parseInstallation(body []byte, told ...string) (*lambda.App, error) {
+	a := &lambda.App{}
+	if err := parseFields(body, installationFields(a, told...)); err != nil {
+		return nil, err
+	}
+	return a, finish(a)
+}
+
+// ViewApp shows an app as answers do.
+func ViewApp(a *lambda.App) any { return viewApp(a) }
+
+// SpendAll leaves an account nothing to write with for a while.
+func (s *Server) SpendAll(account string) {
+	_ = s.saves.take(account, 0, s.now()) // it is known from here on
+	limiter, _ := s.saves.accounts.Get(account)
+	limiter.ReserveN(s.now(), saveBurst)
+	limiter.ReserveN(s.now(), saveBurst)
+}

@@ -33,6 +33,7 @@ type request struct {
 	context.Context
 	params    httprouter.Params
 	route     *route
+	origin    origin
 	id        string // X-Request-ID, the caller's or ours
 	given     bool   // the caller sent the id
 	principal *auth.Principal

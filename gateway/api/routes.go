@@ -36,7 +36,11 @@ type route struct {
 
 // routes is every way into the gateway.
 func (s *Server) routes() []route {
-	const account = "/api/account/:account"
+	const (
+		account = "/api/account/:account"
+		people  = account + "/configuration/le-users"
+		apps    = account + "/configuration/app-install/installations"
+	)
 	return []route{
 		// Domain API (contract/invocation.md §1). The handler of the first row
 		// knows baseURI.json: httprouter allows no fixed word beside a parameter.
@@ -79,6 +83,28 @@ func (s *Server) routes() []route {
 		{"DELETE", account + "/proxy-settings/:id", faasUI, auth.WriteDomains, s.deleteDomain},
 		{"GET", account + "/reports/lambdaCounts", faasUI, auth.ReadReports, s.lambdaCounts},
 		{"GET", account + "/reports/limitCounts", faasUI, auth.ReadReports, s.limitCounts},
+
+		// Users, profiles and apps of an account
+		{"GET", people + "/users", faasUI, auth.ManageUsers, s.listUsers},
+		{"POST", people + "/users", faasUI, auth.ManageUsers, s.createUser},
+		{"GET", people + "/users/:id", faasUI, auth.ManageUsers, s.readUser},
+		{"PUT", people + "/users/:id", faasUI, auth.ManageUsers, s.updateUser},
+		{"DELETE", people + "/users/:id", faasUI, auth.ManageUsers, s.deleteUser},
+		{"POST", people + "/users/:id/password", faasUI, auth.ManageUsers, s.resetPassword},
+		{"GET", people + "/profiles", faasUI, auth.ManageUsers, s.listProfiles},
+		{"GET", people + "/profiles/:name", faasUI, auth.ManageUsers, s.readProfile},
+		{"PUT", people + "/profiles/:name", faasUI, auth.ManageUsers, s.putProfile},
+		{"DELETE", people + "/profiles/:name", faasUI, auth.ManageUsers, s.deleteProfile},
+		{"GET", apps, faasUI, auth.ManageApps, s.listApps},
+		{"POST", apps, faasUI, auth.ManageApps, s.installApp},
+		{"GET", apps + "/:id", faasUI, auth.ManageApps, s.readApp},
+		{"PUT", apps + "/:id", faasUI, auth.ManageApps, s.updateApp},
+		{"DELETE", apps + "/:id", faasUI, auth.ManageApps, s.deleteApp},
+		{"POST", apps + "/:id/secret", faasUI, auth.ManageApps, s.rotateSecret},
+
+		// What the operator alone can see, on a listener of its own
+		{"GET", "/api/accounts", anyHost, auth.Operate, s.listAccounts},
+		{"POST", "/api/accounts", anyHost, auth.Operate, s.createAccount},
 
 		// The gateway about itself
 		{"GET", "/limits", anyHost, auth.Anyone, s.listLimits},

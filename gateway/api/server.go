@@ -53,6 +53,41 @@ type Receipts interface {
 	Receipt(ctx context.Context, o *store.Once) (*store.Receipt, error)
 }
 
+// Identity is who there is, in the store: accounts, their users, profiles and
+// apps. What is not there is a lambda.Error of kind NotFound.
+type Identity interface {
+	CreateAccount(ctx context.Context, a *lambda.Account) error
+	Account(ctx context.Context, id string) (*lambda.Account, error)
+	Accounts(ctx context.Context) ([]lambda.Account, error)
+
+	CreateUser(ctx context.Context, u *lambda.User) error
+	UpdateUser(ctx context.Context, account, id string, change func(*lambda.User) error) (*lambda.User, error)
+	DeleteUser(ctx context.Context, account, id string, may func(*lambda.User) error) error
+	EndUserSessions(ctx context.Context, account, userID string) error
+	User(ctx context.Context, account, id string) (*lambda.User, error)
+	Users(ctx context.Context, account string) ([]lambda.User, error)
+
+	PutProfile(ctx context.Context, account, name string, change func(p *lambda.Profile, isNew bool) error) (*lambda.Profile, bool, error)
+	DeleteProfile(ctx context.Context, account, name string, may func(*lambda.Profile) error) error
+	Profile(ctx context.Context, account, name string) (*lambda.Profile, error)
+	Profiles(ctx context.Context, account string) ([]lambda.Profile, error)
+
+	InstallApp(ctx context.Context, a *lambda.App) error
+	UpdateApp(ctx context.Context, account, clientID string, change func(*lambda.App) error) (*lambda.App, error)
+	DeleteApp(ctx context.Context, account, clientID string, may func(*lambda.App) error) error
+	App(ctx context.Context, account, clientID string) (*lambda.App, error)
+	Apps(ctx context.Context, account string) ([]lambda.App, error)
+
+	// Written is the revision of this gateway's newest write, for Views.WaitFor.
+	Written() int64
+}
+
+// Views is the memory by which callers are known.
+type Views interface {
+	// WaitFor returns when everything up to that revision is in the views.
+	WaitFor(ctx context.Context, revision int64) error
+}
+
 // Runtimes is what the API needs of the pool: what languages there are, and
 // whether a source is a lambda in one of them.
 type Runtimes interface {
@@ -77,6 +112,8 @@ type Config struct {
 	Lambdas      Lambdas
 	Domains      Domains
 	Receipts     Receipts
+	Identity     Identity
+	Views        Views
 	Live         Live
 	Authenticate *auth.Authenticator
 	Auth         *auth.Service
@@ -95,6 +132,8 @@ type Server struct {
 	lambdas       Lambdas
 	domains       Domains
 	receipts      Receipts
+	identity      Identity
+	views         Views
 	live          Live
 	authenticator *auth.Authenticator
 	auth          *auth.Service
@@ -104,7 +143,8 @@ type Server struct {
 	runtimes      Runtimes
 	runtimeNames  []string
 	limits        lambda.Limits
-	router        *httprouter.Router
+	public        front
+	control       front
 	metrics       *metrics
 	bodies        bodyBudget
 	saves         *saveBudget
@@ -117,55 +157,85 @@ type Server struct {
 // New builds the server and its router.
 func New(c Config) *Server {
 	s := &Server{
-		log: c.Log, lambdas: c.Lambdas, domains: c.Domains, receipts: c.Receipts, live: c.Live, authenticator: c.Authenticate, auth: c.Auth,
+		log: c.Log, lambdas: c.Lambdas, domains: c.Domains, receipts: c.Receipts, identity: c.Identity, views: c.Views,
+		live: c.Live, authenticator: c.Authenticate, auth: c.Auth,
 		directory: c.Directory, invoker: c.Invoker, replays: c.Replays, runtimes: c.Runtimes,
 		runtimeNames: c.RuntimeNames, limits: c.Limits, metrics: newMetrics(c.Metrics), saves: newSaveBudget(), now: time.Now,
 		accountCalls: newRates[string](c.Limits.AccountCalls, "invocations of the account"),
 		lambdaCalls:  newRates[lambdaKey](c.Limits.LambdaCalls, "invocations of the lambda"),
 		requests:     newRates[string](c.Limits.AccountRequests, "requests of the account"),
 	}
-	s.router = httprouter.New()
-	s.router.RedirectTrailingSlash = false
-	s.router.RedirectFixedPath = false
-	s.router.HandleOPTIONS = false
-	s.router.NotFound = s.plain(func(_ http.ResponseWriter, r *http.Request) error {
+	s.public, s.control = s.newFront(anybody), s.newFront(operator)
+	return s
+}
+
+// origin is who can reach a front: the one fact about a caller that no request
+// can lie about, because a listener belongs to one front.
+type origin bool
+
+const (
+	anybody  origin = false
+	operator origin = true // whoever runs the gateway, see Control
+)
+
+// front is the table of routes as callers of one origin meet it.
+type front struct{ router *httprouter.Router }
+
+// newFront leaves out, for anybody, what is the operator's alone: to them it does
+// not exist.
+func (s *Server) newFront(from origin) front {
+	router := httprouter.New()
+	router.RedirectTrailingSlash = false
+	router.RedirectFixedPath = false
+	router.HandleOPTIONS = false
+	router.NotFound = s.plain(from, func(_ http.ResponseWriter, r *http.Request) error {
 		return lambda.NotFound(lambda.CodeBadInput, "there is nothing at %s %.200q", r.Method, r.URL.Path)
 	})
-	s.router.MethodNotAllowed = s.plain(func(w http.ResponseWriter, r *http.Request) error {
+	router.MethodNotAllowed = s.plain(from, func(w http.ResponseWriter, r *http.Request) error {
 		return &lambda.Error{
 			Kind: lambda.KindMethod, Code: lambda.CodeBadInput, Phase: lambda.PhaseRequest,
 			Message: fmt.Sprintf("method %.20s is not allowed here: use %s", r.Method, w.Header().Get("Allow")),
 		}
 	})
 	for _, row := range s.routes() {
-		s.router.Handle(row.method, row.path, s.serve(&row))
+		if row.permission&auth.Operate == 0 || from == operator {
+			router.Handle(row.method, row.path, s.serve(&row, from))
+		}
 	}
-	return s
+	return front{router}
 }
 
 // ServeHTTP answers one request. A path with an encoded slash leads nowhere: the
 // router would read it as a plain one, a proxy in front of us as a part of a name.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (f front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.RawPath != "" && strings.Contains(strings.ToLower(r.URL.RawPath), "%2f") {
-		s.router.NotFound.ServeHTTP(w, r)
+		f.router.NotFound.ServeHTTP(w, r)
 		return
 	}
-	s.router.ServeHTTP(w, r)
+	f.router.ServeHTTP(w, r)
 }
 
+// ServeHTTP answers one request of anybody.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.public.ServeHTTP(w, r) }
+
+// Control answers the operator, who may do everything on every account, and what
+// exists for nobody else. There is no token for that: put it on no listener that
+// others than the operator can reach.
+func (s *Server) Control() http.Handler { return s.control }
+
 // plain serves what has no route.
-func (s *Server) plain(h handler) http.Handler {
-	handle := s.serve(&route{path: "none", handle: h})
+func (s *Server) plain(from origin, h handler) http.Handler {
+	handle := s.serve(&route{path: "none", handle: h}, from)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handle(w, r, nil) })
 }
 
 // serve wraps a route's handler with all that every request needs: an id, the
 // host check, authentication, authorization, a panic guard, metrics and the one
 // log line.
-func (s *Server) serve(row *route) httprouter.Handle {
+func (s *Server) serve(row *route, from origin) httprouter.Handle {
 	observe := s.metrics.route(row)
 	return func(rw http.ResponseWriter, r *http.Request, params httprouter.Params) {
-		q := &request{Context: r.Context(), params: params, route: row, start: s.now()}
+		q := &request{Context: r.Context(), params: params, route: row, origin: from, start: s.now()}
 		w := &answer{ResponseWriter: rw}
 		defer func() {
 			if p := recover(); p != nil {
@@ -224,6 +294,9 @@ func (s *Server) recovered(w *answer, q *request, p any) {
 // admit decides whether the request may reach its handler.
 func (s *Server) admit(w http.ResponseWriter, r *http.Request, q *request) error {
 	row := q.route
+	if q.origin == operator {
+		return s.admitOperator(q)
+	}
 	served := func(service string) bool { return s.directory.Serves(r.Host, service) }
 	if row.services != nil && !slices.ContainsFunc(row.services, served) {
 		return lambda.NotFound(lambda.CodeBadInput, "host %.200q does not serve %s", r.Host, strings.Join(row.services, " or "))
@@ -247,6 +320,20 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, q *request) error
 		return s.accountCalls.take(w, q.account(), q.start)
 	}
 	return s.requests.take(w, q.account(), q.start)
+}
+
+// admitOperator gives the operator every right on the account of the path, which
+// must exist: with no token that belongs to it, nothing has shown that yet.
+func (s *Server) admitOperator(q *request) error {
+	if q.route.permission == auth.Anyone {
+		return nil
+	}
+	q.principal = auth.NewOperator(q.account())
+	if q.account() == "" {
+		return nil
+	}
+	_, err := s.identity.Account(q, q.account())
+	return err
 }
 
 // logRequest writes the one line of a request. The query is left out: it may

@@ -58,6 +58,7 @@ type gateway struct {
 	*language
 	t      *testing.T
 	url    string
+	ops    string // the operator's front
 	server *api.Server
 	store  *store.Store
 	views  *store.Views
@@ -118,13 +119,14 @@ func newGateway(t *testing.T, change ...func(*lambda.Limits)) *gateway {
 	st.Limits = limits
 	g := &gateway{t: t, language: &language{}, store: st, views: views, tokens: map[lambda.Role]string{}, log: &lines{}}
 	g.server = api.New(api.Config{
-		Log: zerolog.New(g.log), Lambdas: st, Domains: st, Receipts: st, Live: views, Authenticate: authenticator, Auth: service, Directory: dns,
+		Log: zerolog.New(g.log), Lambdas: st, Domains: st, Receipts: st, Identity: st, Views: views, Live: views, Authenticate: authenticator, Auth: service, Directory: dns,
 		Invoker: g.language, Replays: invoke.NewReplays(invoke.ReplaysConfig{}), Runtimes: g.language,
 		RuntimeNames: []string{"javascript"}, Metrics: prometheus.NewRegistry(), Limits: limits,
 	})
-	server := httptest.NewServer(g.server)
+	server, control := httptest.NewServer(g.server), httptest.NewServer(g.server.Control())
 	t.Cleanup(server.Close)
-	g.url = server.URL
+	t.Cleanup(control.Close)
+	g.url, g.ops = server.URL, control.URL
 	g.answer = func(lambda.Invocation) (lambda.Result, error) {
 		return lambda.Result{Payload: json.RawMessage(`"hello"`), Version: 3}, nil
 	}
@@ -182,7 +184,18 @@ func (g *gateway) doAt(account, method, path, token, body string, headers ...str
 	if !strings.HasPrefix(path, "/sentinel") {
 		path = "/api/account/" + account + path
 	}
-	req, err := http.NewRequestWithContext(g.t.Context(), method, g.url+path, strings.NewReader(body))
+	return g.send(method, g.url+path, token, body, headers...)
+}
+
+// operate sends a request to the operator's front; path is all of it.
+func (g *gateway) operate(method, path, body string, headers ...string) reply {
+	g.t.Helper()
+	return g.send(method, g.ops+path, "", body, headers...)
+}
+
+func (g *gateway) send(method, address, token, body string, headers ...string) reply {
+	g.t.Helper()
+	req, err := http.NewRequestWithContext(g.t.Context(), method, address, strings.NewReader(body))
 	require.NoError(g.t, err)
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
