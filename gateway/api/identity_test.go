@@ -122,6 +122,16 @@ func TestUsers(t *testing.T) {
 		require.Equal(t, 200, status)
 		require.NotContains(t, g.log.String(), "of my own choice")
 	})
+	t.Run("a new password lets in who guessed the old one too often", func(t *testing.T) {
+		status := 0
+		for i := 0; i < 10 && status != 429; i++ {
+			status, _ = g.signIn("new@example.com", "not the password")
+		}
+		require.Equal(t, 429, status)
+		next := g.lpa(200, "POST", users+"/"+id+"/password", "").object()["password"].(string)
+		status, token = g.signIn("new@example.com", next)
+		require.Equal(t, 200, status)
+	})
 	t.Run("a user who is removed is nobody at once", func(t *testing.T) {
 		require.Equal(t, 200, g.do("GET", "/lambdas", token, "").StatusCode)
 		g.lpa(200, "DELETE", users+"/"+id, "")

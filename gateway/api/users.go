@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -35,7 +36,7 @@ type userView struct {
 // editor of the user has to know of.
 func userRevision(u *lambda.User) string {
 	shown := *u
-	shown.PasswordHash, shown.Roles = "", orNobody(u.Roles)
+	shown.PasswordHash, shown.PasswordSetAt, shown.Roles = "", time.Time{}, orNobody(u.Roles)
 	return revisionOf(&shown)
 }
 
@@ -195,7 +196,8 @@ func (s *Server) deleteUser(w http.ResponseWriter, r *http.Request) error {
 }
 
 // resetPassword gives a user the password of the caller's choice, or one that the
-// answer tells, this once, and ends every session and token that the user has.
+// answer tells, this once, ends every session and token that the user has, and
+// forgets failed logins.
 func (s *Server) resetPassword(w http.ResponseWriter, r *http.Request) error {
 	q, given := of(r), ""
 	if err := readFields(w, r, fields{"password": &given}); err != nil {
@@ -210,7 +212,7 @@ func (s *Server) resetPassword(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	u, err := s.identity.UpdateUser(q, q.account(), id, func(u *lambda.User) error {
-		u.PasswordHash = hash
+		u.PasswordHash, u.PasswordSetAt = hash, s.now().UTC()
 		return s.spend(q, u)
 	})
 	if err != nil {
@@ -219,6 +221,7 @@ func (s *Server) resetPassword(w http.ResponseWriter, r *http.Request) error {
 	if err := s.identity.EndUserSessions(q, q.account(), id); err != nil {
 		return fmt.Errorf("end the sessions of the old password: %w", err)
 	}
+	s.auth.Forgive(u.Account, u.LoginName)
 	s.settle(q)
 	return s.respondUser(w, r, http.StatusOK, u, told)
 }

@@ -27,9 +27,9 @@ const (
 	sampleName  = "hello"
 	sampleBy    = "sluice dev"
 
-	grantCredentials = "client_credentials"
-	grantCode        = "authorization_code"
-	grantRefresh     = "refresh_token"
+	grantCredentials = lambda.GrantCredentials
+	grantCode        = lambda.GrantCode
+	grantRefresh     = lambda.GrantRefresh
 )
 
 // User is a person of the demo account.
@@ -48,6 +48,15 @@ type OAuthApp struct {
 	GrantTypes   []string `json:"grantTypes"`
 	RedirectURIs []string `json:"redirectUris,omitempty"`
 	Scope        string   `json:"scope"`
+}
+
+// responseTypes are those of the contract's example for its grants
+// (contract/oauth2.md §1.5).
+func (a OAuthApp) responseTypes() []string {
+	if slices.Contains(a.GrantTypes, grantCode) {
+		return []string{lambda.ResponseCode}
+	}
+	return []string{"token"}
 }
 
 // Sample is the lambda that the first start made.
@@ -151,7 +160,7 @@ func (d *demo) check() error {
 			return fmt.Errorf("app %q is incomplete", a.Name)
 		}
 	}
-	if _, ok := d.app(grantCredentials); !ok {
+	if _, ok := appFor(d.Apps, grantCredentials); !ok {
 		return fmt.Errorf("no app has the grant %s", grantCredentials)
 	}
 	if d.Lambda.UUID == "" || d.Lambda.Name == "" {
@@ -160,13 +169,41 @@ func (d *demo) check() error {
 	return nil
 }
 
-func (d *demo) app(grant string) (OAuthApp, bool) {
-	for _, a := range d.Apps {
-		if slices.Contains(a.GrantTypes, grant) {
-			return a, true
+// appFor gives the first app that has a grant.
+func appFor(apps []OAuthApp, grant string) (OAuthApp, bool) {
+	i := slices.IndexFunc(apps, func(a OAuthApp) bool { return slices.Contains(a.GrantTypes, grant) })
+	if i < 0 {
+		return OAuthApp{}, false
+	}
+	return apps[i], true
+}
+
+// intact gives the demo users and apps that are still as they were made: others
+// can be changed and removed like all users and apps, and then the credentials of
+// demo.json are not theirs.
+func (a *App) intact(ctx context.Context) (users []User, apps []OAuthApp, err error) {
+	users, apps = []User{}, []OAuthApp{}
+	for _, u := range a.demo.Users {
+		now, err := a.store.User(ctx, a.demo.AccountID, u.UserID)
+		switch {
+		case lambda.Is(err, lambda.KindNotFound):
+		case err != nil:
+			return nil, nil, err
+		case now.PasswordSetAt.IsZero() && now.Profile == "" && slices.Equal(now.Roles, []lambda.Role{u.Role}):
+			users = append(users, u)
 		}
 	}
-	return OAuthApp{}, false
+	for _, app := range a.demo.Apps {
+		now, err := a.store.App(ctx, a.demo.AccountID, app.ClientID)
+		switch {
+		case lambda.Is(err, lambda.KindNotFound):
+		case err != nil:
+			return nil, nil, err
+		case now.SecretHash == auth.Hash(app.ClientSecret) && slices.Equal(now.GrantTypes, app.GrantTypes) && now.Scope == app.Scope:
+			apps = append(apps, app)
+		}
+	}
+	return users, apps, nil
 }
 
 func (a *App) saveDemo() error {
@@ -298,7 +335,7 @@ func (a *App) seedApp(ctx context.Context, app *OAuthApp, before []lambda.App, n
 	}
 	return a.store.PutApp(ctx, &lambda.App{
 		ClientID: app.ClientID, Account: a.demo.AccountID, ClientName: app.Name, GrantTypes: app.GrantTypes,
-		RedirectURIs: app.RedirectURIs, Scope: app.Scope, SecretHash: auth.Hash(app.ClientSecret), CreatedAt: now,
+		RedirectURIs: app.RedirectURIs, ResponseTypes: app.responseTypes(), Scope: app.Scope, SecretHash: auth.Hash(app.ClientSecret), CreatedAt: now,
 	})
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -46,9 +45,14 @@ func (a *App) describe(ctx context.Context) error {
 			FaasGW: https, FaasUI: https, Sentinel: https, AgentVep: https,
 			CSDS: "http://" + reachable(a.listeners.http), Admin: "http://" + reachable(a.listeners.admin),
 		},
-		CA:    a.ca.Path(),
-		Users: slices.Clone(a.demo.Users),
-		Apps:  slices.Clone(a.demo.Apps),
+		CA: a.ca.Path(),
+	}
+	var err error
+	if a.info.Users, a.info.Apps, err = a.intact(ctx); err != nil {
+		return err
+	}
+	if gone := len(a.demo.Users) + len(a.demo.Apps) - len(a.info.Users) - len(a.info.Apps); gone > 0 {
+		a.warnings = append(a.warnings, fmt.Sprintf("%d of the demo users and apps were changed or removed, and are not shown", gone))
 	}
 	if !a.sampleMade {
 		return nil
@@ -106,7 +110,7 @@ func (a *App) banner(took time.Duration) string {
 	for _, w := range a.warnings {
 		line("\n  %s %s", a.progress.paint("33", "Note:"), w)
 	}
-	if _, ok := a.demo.app(grantCredentials); ok {
+	if _, ok := appFor(i.Apps, grantCredentials); ok {
 		line("\n%s\n\n%s", bold(a.curlTitle()), a.curl())
 	}
 	line("")
@@ -124,7 +128,7 @@ func (a *App) curlTitle() string {
 // does: it gets a token with client credentials and calls the lambda with it.
 func (a *App) curl() string {
 	i := a.info
-	app, _ := a.demo.app(grantCredentials) // banner saw to it
+	app, _ := appFor(i.Apps, grantCredentials) // banner saw to it
 	curl := "curl -sS --cacert " + quote(i.CA) + " "
 	token := curl + quote(i.URLs.Sentinel+"/sentinel/api/account/"+i.AccountID+"/app/token?v=2.0") +
 		" -d grant_type=" + grantCredentials + " -d client_id=" + app.ClientID + " -d client_secret=" + app.ClientSecret

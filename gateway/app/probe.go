@@ -31,7 +31,7 @@ func (a *App) probe(ctx context.Context) error {
 	if _, err := p.get(ctx, a.info.URLs.CSDS+"/api/account/"+a.info.AccountID+"/service/baseURI.json?version=1.0"); err != nil {
 		return fmt.Errorf("the Domain API: %w", err)
 	}
-	if app, ok := a.demo.app(grantCredentials); ok {
+	if app, ok := appFor(a.info.Apps, grantCredentials); ok {
 		if err := a.probeCall(ctx, p, app); err != nil {
 			return err
 		}

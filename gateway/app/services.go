@@ -8,11 +8,13 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sluice-faas/sluice/gateway/api"
 	"github.com/sluice-faas/sluice/gateway/auth"
 	"github.com/sluice-faas/sluice/gateway/config"
+	"github.com/sluice-faas/sluice/gateway/control"
 	"github.com/sluice-faas/sluice/gateway/directory"
 	"github.com/sluice-faas/sluice/gateway/invoke"
 )
@@ -42,7 +44,27 @@ func (a *App) openServices(context.Context) error {
 		}
 		return both.Wait()
 	})
+	if err := a.openControl(handler.Control()); err != nil {
+		return err
+	}
 	a.ready.open()
+	return nil
+}
+
+// operators bounds the connections of the operator's commands.
+const operators = 64
+
+// openControl begins to answer the operator, on a socket in the data folder.
+// Nothing else ever serves handler.
+func (a *App) openControl(handler http.Handler) error {
+	l, err := control.Listen(a.config.DataDir, func(p control.Peer) {
+		a.log.Warn().Uint32("uid", p.UID).Int32("pid", p.PID).Msg("another user was refused at the control socket")
+	})
+	if err != nil {
+		return unusable(a.config.DataDir, err)
+	}
+	s := serve("control", newServer(handler, a.log), netutil.LimitListener(l, operators), adminDrain, a.failed)
+	a.closers.push("the control socket", s.stop)
 	return nil
 }
 

@@ -138,6 +138,19 @@ func (g *guard) note(a attempt, success bool) {
 	g.count(a.user, now)
 }
 
+// forgive forgets the failures of a user, from wherever. Where they logged in
+// before stays known.
+func (g *guard) forgive(user string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.locks.Remove(user)
+	for _, a := range g.delays.Keys() {
+		if a.user == user {
+			g.delays.Remove(a)
+		}
+	}
+}
+
 // count adds a failure of the user, from wherever.
 func (g *guard) count(user string, now time.Time) {
 	l, ok := g.locks.Peek(user)

@@ -174,3 +174,24 @@ func TestGuessesMadeAtOnceCountToo(t *testing.T) {
 	all.Wait()
 	require.LessOrEqual(t, tried, 6, "five, and one that was being hashed beside the fifth")
 }
+
+func TestAUserWhoIsForgivenMayTryAtOnce(t *testing.T) {
+	g := start(t)
+	g.user("dev")
+	g.user("other")
+	for range 5 {
+		g.wrong(home, "dev")
+		g.wrong(home, "other")
+	}
+	for i := range 20 {
+		g.service.Forgive("1", "dev")
+		if g.attempt(fmt.Sprintf("203.0.113.%d:1", i), "dev", "guess").Code == http.StatusTooManyRequests {
+			break
+		}
+	}
+	require.Equal(t, http.StatusTooManyRequests, g.attempt(abroad, "dev", password).Code, "locked out from everywhere; another account's user is not meant")
+	g.service.Forgive(g.account, "DEV")
+	require.Equal(t, http.StatusOK, g.attempt(abroad, "dev", password).Code)
+	require.Equal(t, http.StatusOK, g.attempt(home, "dev", password).Code)
+	require.Equal(t, http.StatusTooManyRequests, g.attempt(home, "other", password).Code, "others are not forgiven")
+}

@@ -199,6 +199,10 @@ func (s *Service) loginFrom(ctx context.Context, source, account, username, pass
 	return s.begin(ctx, user, roles)
 }
 
+// Forgive lets a user who failed to log in too often try at once, on this
+// gateway: for whoever has just been given a new password.
+func (s *Service) Forgive(account, username string) { s.guard.forgive(userKey(account, username)) }
+
 // verify gives the user of that name, if the password is theirs. Its errors are
 // those of Login.
 func (s *Service) verify(ctx context.Context, source, account, username, password string) (*lambda.User, error) {

@@ -64,6 +64,8 @@ type User struct {
 	Profile      string    `json:"profile,omitempty"`
 	Roles        []Role    `json:"roles"` // what the user may do when no Profile is named
 	CreatedAt    time.Time `json:"createdAt"`
+	// PasswordSetAt is when the password was last reset; zero while it is the first.
+	PasswordSetAt time.Time `json:"passwordSetAt,omitzero"`
 }
 
 // App is an installed OAuth 2.0 client of one account (contract/oauth2.md §1.5).
