@@ -45,3 +45,10 @@ func TestTheTableSaysWhichAimsWereMissed(t *testing.T) {
 		require.True(t, found, peer)
 	}
 }
+
+func TestRoundsThatTookTurnsAreComparedInPairs(t *testing.T) {
+	t.Parallel()
+	ours := []load{{P50: 100}, {P50: 400}, {P50: 90}}
+	theirs := []load{{P50: 100}, {P50: 200}, {P50: 100}}
+	require.InDelta(t, 1.0, medianRatio(ours, theirs), 1e-9)
+}

@@ -1,5 +1,5 @@
--- wrk script: the same POST over and over, and one line of JSON at the end.
-wrk.method = "POST"
+-- wrk script: the same request over and over, and one line of JSON at the end.
+wrk.method = os.getenv("BENCH_METHOD") or "POST"
 wrk.body = os.getenv("BENCH_BODY")
 wrk.headers["Content-Type"] = "application/json"
 wrk.headers["Authorization"] = os.getenv("BENCH_AUTHORIZATION")

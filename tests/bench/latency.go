@@ -6,8 +6,6 @@ import (
 	"time"
 )
 
-// latencyRounds and latencyRound: the targets take turns, so that a slow moment
-// of the machine meets all of them.
 const (
 	latencyRounds = 5
 	latencyRound  = 2 * time.Second
@@ -24,22 +22,14 @@ func (b *bench) latency(ctx context.Context) (err error) {
 		return err
 	}
 	order := []target{servers.plain, servers.peers["node"], servers.peers["workerd"], servers.peers["functions-framework"]}
-	measured := map[string][]load{}
-	for round := range latencyRounds + 1 {
-		for _, t := range order {
-			if round == 0 {
-				if err := t.await(ctx); err != nil {
-					return err
-				}
-			}
-			l, err := b.wrk(ctx, t, alone, min(b.duration, latencyRound))
-			if err != nil {
-				return err
-			}
-			if round > 0 { // the first warms
-				measured[t.name] = append(measured[t.name], l)
-			}
+	for _, t := range order {
+		if err := t.await(ctx); err != nil {
+			return err
 		}
+	}
+	measured, err := b.takeTurns(ctx, order...)
+	if err != nil {
+		return err
 	}
 	b.report.command(fmt.Sprintf("the same with wrk -t%d -c%d -d%.0fs, for latency", alone.threads, alone.connections, latencyRound.Seconds()))
 	p50, p99 := latencyOf(measured["sluice"])
@@ -55,6 +45,24 @@ func (b *bench) latency(ctx context.Context) (err error) {
 		b.report.add(r)
 	}
 	return nil
+}
+
+// takeTurns measures one request at a time on each of the targets, round after
+// round, so that a slow moment of the machine meets all of them.
+func (b *bench) takeTurns(ctx context.Context, targets ...target) (map[string][]load, error) {
+	measured := map[string][]load{}
+	for round := range min(latencyRounds, 2*b.rounds) + 1 {
+		for _, t := range targets {
+			l, err := b.wrk(ctx, t, alone, min(b.duration, latencyRound))
+			if err != nil {
+				return nil, err
+			}
+			if round > 0 { // the first warms
+				measured[t.name] = append(measured[t.name], l)
+			}
+		}
+	}
+	return measured, nil
 }
 
 // latencyOf is the median and the tail of the median round, µs.

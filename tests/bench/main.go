@@ -3,7 +3,7 @@
 // machine may be busy, so ratios count and absolute figures do not; rounds take
 // turns between the servers so that its moods meet all alike.
 //
-//	go run ./tests/bench [-only throughput,latency,cold,memory,many] [-duration 8s] [-rounds 3] [-profile DIR]
+//	go run ./tests/bench [-only throughput,latency,cold,memory,many,list,deploy,region] [-duration 8s] [-rounds 3] [-profile DIR]
 //
 // It needs `make build`, wrk, and the peers' packages (npm ci in tests/bench/peers,
 // which it runs itself). Exit code: 0 measured, whatever the table says; 1 could
@@ -26,15 +26,16 @@ import (
 	"github.com/sluice-faas/sluice/tests/dev"
 )
 
-var sections = []string{"throughput", "latency", "cold", "memory", "many"}
+var sections = []string{"throughput", "latency", "cold", "memory", "many", "list", "deploy", "region"}
 
 // bench is one run.
 type bench struct {
-	only     []string
-	duration time.Duration
-	rounds   int
-	lambdas  int // processes of the section many
-	profile  string
+	only      []string
+	duration  time.Duration
+	rounds    int
+	processes int // of the section many
+	lambdas   int // of the section region
+	profile   string
 
 	root   string // this checkout
 	peers  string // folder with the peers' programs
@@ -48,7 +49,8 @@ func main() {
 	only := flag.String("only", strings.Join(sections, ","), "sections to measure, comma-separated")
 	flag.DurationVar(&b.duration, "duration", 8*time.Second, "length of one round of one server")
 	flag.IntVar(&b.rounds, "rounds", 3, "rounds of every server")
-	flag.IntVar(&b.lambdas, "processes", 200, "loaded lambda processes at once, in the section many")
+	flag.IntVar(&b.lambdas, "lambdas", 10_000, "deployed lambdas, in the section region")
+	flag.IntVar(&b.processes, "processes", 200, "loaded lambda processes at once, in the section many")
 	flag.StringVar(&b.profile, "profile", "", "folder for CPU profiles of the gateway under load")
 	flag.Parse()
 	b.only = strings.Split(*only, ",")
@@ -63,6 +65,9 @@ func main() {
 }
 
 func (b *bench) run(ctx context.Context) error {
+	if b.lambdas < few+1 {
+		return fmt.Errorf("-lambdas %d: give more than %d", b.lambdas, few)
+	}
 	for _, name := range b.only {
 		if !slices.Contains(sections, name) {
 			return fmt.Errorf("there is no section %q: choose of %s", name, strings.Join(sections, ", "))
@@ -77,6 +82,7 @@ func (b *bench) run(ctx context.Context) error {
 		measure func(context.Context) error
 	}{
 		{"throughput", b.throughput}, {"latency", b.latency}, {"cold", b.cold}, {"memory", b.memory}, {"many", b.many},
+		{"list", b.list}, {"deploy", b.deployments}, {"region", b.region},
 	} {
 		if !slices.Contains(b.only, section.name) {
 			continue
@@ -104,10 +110,12 @@ func (b *bench) prepare(ctx context.Context) error {
 		return err
 	}
 	b.peers = filepath.Join(b.root, "tests", "bench", "peers")
-	if b.needsLoad() {
+	if b.needs("throughput", "latency", "list", "region") {
 		if err := requireWrk(); err != nil {
 			return err
 		}
+	}
+	if b.needsPeers() {
 		if err := b.installPeers(ctx); err != nil {
 			return err
 		}
@@ -116,9 +124,12 @@ func (b *bench) prepare(ctx context.Context) error {
 	return err
 }
 
-func (b *bench) needsLoad() bool {
-	return slices.Contains(b.only, "throughput") || slices.Contains(b.only, "latency")
+// needs tells whether one of the sections is to be measured.
+func (b *bench) needs(sections ...string) bool {
+	return slices.ContainsFunc(sections, func(s string) bool { return slices.Contains(b.only, s) })
 }
+
+func (b *bench) needsPeers() bool { return b.needs("throughput", "latency") }
 
 func requireWrk() error {
 	if _, err := exec.LookPath("wrk"); err != nil {

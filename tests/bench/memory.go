@@ -110,13 +110,13 @@ func (b *bench) many(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	ids := make([]string, b.lambdas)
-	names := make([]string, b.lambdas)
+	ids := make([]string, b.processes)
+	names := make([]string, b.processes)
 	begin := time.Now()
 	for i := range ids {
 		names[i] = fmt.Sprintf("many-%d", i)
 		if ids[i], err = deploy(ctx, author, fmt.Sprintf("many_%d", i), namedHello(names[i])); err != nil {
-			return fmt.Errorf("lambda %d of %d: %w", i+1, b.lambdas, err)
+			return fmt.Errorf("lambda %d of %d: %w", i+1, b.processes, err)
 		}
 	}
 	deployed := time.Since(begin)
@@ -139,9 +139,9 @@ func (b *bench) many(ctx context.Context) (err error) {
 		return err
 	}
 	b.report.add(row{
-		measure: fmt.Sprintf("%d loaded processes at once", b.lambdas),
+		measure: fmt.Sprintf("%d loaded processes at once", b.processes),
 		ours:    fmt.Sprintf("%d loaded, %d answer; deployed in %.0f s; gateway %s", loaded, answered, deployed.Seconds(), megabytes(rss)),
-		aim:     "all answer", met: loaded == b.lambdas && answered == b.lambdas,
+		aim:     "all answer", met: loaded == b.processes && answered == b.processes,
 	})
 	return nil
 }

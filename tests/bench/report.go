@@ -105,7 +105,7 @@ func versions(b *bench) []string {
 	if binary, err := dev.Binary(); err == nil {
 		list = append([]string{first(binary, "--version")}, list...)
 	}
-	if b.needsLoad() {
+	if b.needsPeers() {
 		list = append(list, first(b.workerd(), "--version"), "functions-framework "+frameworkVersion(b.peers), strings.TrimSuffix(first("wrk", "-v"), " Copyright (C) 2012 Will Glozer"))
 	}
 	return list

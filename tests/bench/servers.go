@@ -28,10 +28,20 @@ const (
 
 // target is one server under load.
 type target struct {
-	name  string
-	url   string
-	token string // bearer; the peers ignore it
-	pid   int    // of the server
+	name   string
+	method string // empty for a call: a POST of callBody
+	url    string
+	token  string // bearer; the peers ignore it
+	pid    int    // of the server
+}
+
+// callTarget is a lambda of the demo account, over the gateway's plain listener:
+// the Domain API's, which in a development gateway serves everything.
+func callTarget(g *dev.Gateway, name, id, token string) target {
+	return target{
+		name: name, token: token, pid: g.PID(),
+		url: g.Info.URLs["csds"] + "/api/account/" + g.Info.AccountID + "/lambdas/" + id + "/invoke?v=1&externalSystem=bench",
+	}
 }
 
 // gateway starts a gateway in a scratch folder of that name.
@@ -83,9 +93,10 @@ func (b *bench) hello(ctx context.Context, g *dev.Gateway) (plain, secure target
 	if err != nil {
 		return target{}, target{}, err
 	}
-	path := "/api/account/" + g.Info.AccountID + "/lambdas/" + id + "/invoke?v=1&externalSystem=bench"
-	// In a development gateway the plain listener, the Domain API's, serves everything.
-	return target{"sluice", g.Info.URLs["csds"] + path, token, g.PID()}, target{"sluice TLS", g.Info.URLs["faasGW"] + path, token, g.PID()}, nil
+	plain = callTarget(g, "sluice", id, token)
+	secure = plain
+	secure.name, secure.url = "sluice TLS", strings.Replace(plain.url, g.Info.URLs["csds"], g.Info.URLs["faasGW"], 1)
+	return plain, secure, nil
 }
 
 // rivals are a gateway and its peers, all of which serve the same function.
@@ -229,24 +240,37 @@ func (t target) await(ctx context.Context) error {
 
 // check makes one call and compares the answer.
 func (t target) check(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, t.url, strings.NewReader(callBody))
+	body, err := t.answer(ctx)
 	if err != nil {
 		return err
+	}
+	var got, want bytes.Buffer
+	if json.Compact(&got, body) != nil || json.Compact(&want, []byte(greeting)) != nil || got.String() != want.String() {
+		return fmt.Errorf("it answered %.200s", body)
+	}
+	return nil
+}
+
+// answer is what the target answers to one request.
+func (t target) answer(ctx context.Context) ([]byte, error) {
+	method, sent := http.MethodPost, callBody
+	if t.method != "" {
+		method, sent = t.method, ""
+	}
+	req, err := http.NewRequestWithContext(ctx, method, t.url, strings.NewReader(sent))
+	if err != nil {
+		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Authorization", "Bearer "+t.token)
 	resp, err := anyCertificate.Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("it answered %d %.200s", resp.StatusCode, body)
 	}
-	var got, want bytes.Buffer
-	if json.Compact(&got, body) != nil || json.Compact(&want, []byte(greeting)) != nil || resp.StatusCode != http.StatusOK || got.String() != want.String() {
-		return fmt.Errorf("it answered %d %.200s", resp.StatusCode, body)
-	}
-	return nil
+	return body, err
 }

@@ -137,7 +137,10 @@ func (b *bench) wrk(ctx context.Context, t target, s shape, d time.Duration) (lo
 	}
 	cmd := exec.CommandContext(ctx, "wrk", args...)
 	cmd.Env = append(os.Environ(), "BENCH_BODY="+callBody, "BENCH_AUTHORIZATION=Bearer "+t.token)
-	if d == b.duration {
+	if t.method != "" {
+		cmd.Env = append(os.Environ(), "BENCH_METHOD="+t.method, "BENCH_AUTHORIZATION=Bearer "+t.token)
+	}
+	if d == b.duration && t.method == "" {
 		b.report.command(fmt.Sprintf("BENCH_BODY='%s' BENCH_AUTHORIZATION=\"Bearer $TOKEN\" wrk -t%d -c%d -d%ds --timeout 10s -s tests/bench/invoke.lua URL",
 			callBody, s.threads, s.connections, max(1, int(d.Seconds()))))
 	}

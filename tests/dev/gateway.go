@@ -278,9 +278,13 @@ func (g *Gateway) Kill() {
 // first has ended.
 func (g *Gateway) Restart(ctx context.Context) (*Gateway, error) { return Start(ctx, g.options) }
 
-// Client calls the gateway's service over TLS, without a token.
-func (g *Gateway) Client() (*client.Client, error) {
-	return client.New(g.Info.AccountID, client.WithCAFile(g.Info.CA), client.WithEndpoints(client.Endpoints{
+// Client calls the gateway's service over TLS for the demo account, without a
+// token.
+func (g *Gateway) Client() (*client.Client, error) { return g.ClientOf(g.Info.AccountID) }
+
+// ClientOf does it for another account.
+func (g *Gateway) ClientOf(account string) (*client.Client, error) {
+	return client.New(account, client.WithCAFile(g.Info.CA), client.WithEndpoints(client.Endpoints{
 		Invocation: g.Info.URLs["faasGW"], Management: g.Info.URLs["faasUI"],
 		Sentinel: g.Info.URLs["sentinel"], Login: g.Info.URLs["agentVep"],
 	}))

@@ -70,10 +70,14 @@ func init() { wal.SegmentSizeBytes = 8 << 20 }
 
 // Server is a running member.
 type Server struct {
-	etcd   *etcdserver.EtcdServer
-	client *clientv3.Client
-	lock   *os.File
-	once   sync.Once
+	etcd     *etcdserver.EtcdServer
+	client   *clientv3.Client
+	database string // its file
+	lock     *os.File
+	once     sync.Once
+
+	quiet context.CancelFunc // ends keepSmall
+	small chan struct{}      // closed when it has ended
 }
 
 // Start opens the folder, recovers what a killed process left there, and
@@ -95,6 +99,12 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 		return nil, errors.Join(fmt.Errorf("open etcd in %s: %w", c.Dir, err), lock.Close())
 	}
 	s.lock = lock
+	keeping, quiet := context.WithCancel(context.WithoutCancel(ctx))
+	s.quiet, s.small = quiet, make(chan struct{})
+	go func() {
+		defer close(s.small)
+		s.keepSmall(keeping, c.Log)
+	}()
 	return s, nil
 }
 
@@ -125,7 +135,7 @@ func startMember(ctx context.Context, dir string, quota int64, log zerolog.Logge
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{etcd: server}
+	s := &Server{etcd: server, database: server.Cfg.BackendPath()}
 	server.Start()
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -156,6 +166,10 @@ func (s *Server) Done() <-chan struct{} { return s.etcd.StopNotify() }
 func (s *Server) Close() error {
 	var err error
 	s.once.Do(func() {
+		if s.quiet != nil {
+			s.quiet()
+			<-s.small
+		}
 		if s.client != nil {
 			// The client has no connection, so its Close has nothing to report
 			// but that its context ended.
