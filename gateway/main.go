@@ -1,4 +1,5 @@
-// Command sluice is the gateway: `sluice dev` runs all of it on one machine.
+// Command sluice is the gateway: `sluice dev` runs all of it on one machine, and
+// `sluice account|user|profile|app` manage what a running one keeps.
 //
 // Exit codes: 0 after a stop that was asked for, 1 when it failed, 2 when it was
 // called wrongly, 130 when a second signal cut a stop short.
@@ -18,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sluice-faas/sluice/gateway/app"
+	"github.com/sluice-faas/sluice/gateway/cli"
 	"github.com/sluice-faas/sluice/gateway/config"
 	"github.com/sluice-faas/sluice/plugins/sandbox"
 )
@@ -32,9 +34,6 @@ const (
 	exitKilled = 130
 )
 
-// usageError is a fault of the command line or the environment.
-type usageError struct{ error }
-
 // errCut says that a second signal came before the stop was over.
 var errCut = errors.New("stopped at once, as asked by a second signal")
 
@@ -47,7 +46,7 @@ func main() {
 	}
 	fmt.Fprintf(os.Stderr, "sluice: %s\n", strings.ReplaceAll(err.Error(), "\n", "\n        "))
 	switch {
-	case errors.As(err, new(usageError)):
+	case errors.As(err, new(cli.UsageError)):
 		os.Exit(exitUsage)
 	case errors.Is(err, errCut):
 		os.Exit(exitKilled)
@@ -62,21 +61,13 @@ func command() *cobra.Command {
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          noArguments,
+		Args:          cli.Arguments(cobra.NoArgs),
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w (`%s --help` lists the flags)", err, c.CommandPath())}
-	})
+	root.SetFlagErrorFunc(cli.FlagError)
 	root.AddCommand(dev())
+	root.AddCommand(cli.Commands()...)
 	return root
-}
-
-func noArguments(c *cobra.Command, args []string) error {
-	if err := cobra.NoArgs(c, args); err != nil {
-		return usageError{fmt.Errorf("%w (`%s --help` shows what there is)", err, c.CommandPath())}
-	}
-	return nil
 }
 
 func dev() *cobra.Command {
@@ -92,11 +83,11 @@ theirs in an etcd cluster when --etcd-endpoints names one.
 Progress and the banner go to stderr, the log (JSON, one object a line) to stdout.
 When everything answers, dev.json in the data folder has addresses and credentials.
 Every flag can be set in the environment too, under the name in brackets.`,
-		Args: noArguments,
+		Args: cli.Arguments(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			settings, err := config.Load(c.Flags(), defaults, os.Environ())
 			if err != nil {
-				return usageError{err}
+				return cli.Usage(err)
 			}
 			return run(settings)
 		},

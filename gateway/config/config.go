@@ -89,6 +89,18 @@ func Dev() Config {
 	}
 }
 
+// DataDir gives the data folder of `sluice dev` without flags: that of environ, as
+// os.Environ gives it, else the default.
+func DataDir(environ []string) string {
+	dir := defaultDataDir()
+	for _, line := range environ {
+		if value, ok := strings.CutPrefix(line, envName("data-dir")+"="); ok && value != "" {
+			dir = value
+		}
+	}
+	return dir
+}
+
 func defaultDataDir() string {
 	if dir := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "sluice")

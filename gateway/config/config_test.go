@@ -152,3 +152,9 @@ func TestDomainsAreReadForTheDirectoryAndForTheCertificate(t *testing.T) {
 	}, c.Domains())
 	require.Equal(t, []string{"gw.example", "ui.example", "::1", "10.0.0.1", "::2"}, c.DomainHosts())
 }
+
+func TestTheOperatorsCommandsFindTheFolderAsDevDoes(t *testing.T) {
+	require.Equal(t, config.Dev().DataDir, config.DataDir(nil))
+	require.Equal(t, config.Dev().DataDir, config.DataDir([]string{"SLUICE_DATA_DIR=", "DATA_DIR=/x"}), "empty means not set")
+	require.Equal(t, "/srv/sluice", config.DataDir([]string{"PATH=/bin", "SLUICE_DATA_DIR=/srv/sluice", "SLUICE_DATA_DIRS=/x"}))
+}

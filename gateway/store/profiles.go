@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"strconv"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
@@ -117,7 +118,11 @@ func (s *Store) unused(ctx context.Context, w *write, p *lambda.Profile) error {
 	case err != nil:
 		return fmt.Errorf("delete profile %s: %w", p.Name, err)
 	case holders > 0:
-		return conflict(lambda.CodeProfileInUse, "name", "profile %s is in use by %d users: give them another profile, or roles of their own, first", p.Name, holders)
+		who := "1 user"
+		if holders > 1 {
+			who = strconv.Itoa(holders) + " users"
+		}
+		return conflict(lambda.CodeProfileInUse, "name", "profile %s is in use by %s: give them another profile, or roles of their own, first", p.Name, who)
 	}
 	w.when = append(w.when, noneChanged(users, revision))
 	return nil
