@@ -110,6 +110,9 @@ func (s *Store) wrote(revision int64) {
 
 // commit runs one transaction within requestTimeout.
 func (s *Store) commit(ctx context.Context, when []clientv3.Cmp, then, otherwise []clientv3.Op) (*clientv3.TxnResponse, error) {
+	if err := ctx.Err(); err != nil { // an embedded member may answer all the same
+		return nil, s.wrap(ctx, err)
+	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
 	r, err := s.client.Txn(ctx).If(when...).Then(then...).Else(otherwise...).Commit()
