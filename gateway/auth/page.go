@@ -207,7 +207,7 @@ func respondPage(w http.ResponseWriter, status int, page *template.Template, dat
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src "+styleSource+"; form-action "+formTargets+"; frame-ancestors 'none'; base-uri 'none'")
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Referrer-Policy", "same-origin") // with no-referrer the form would come from Origin: null
 	h.Set("Cache-Control", "no-store")
 	challenge(w, status)
 	w.WriteHeader(status)

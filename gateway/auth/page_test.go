@@ -25,7 +25,7 @@ func requirePage(t testing.TB, w *httptest.ResponseRecorder, formTargets string)
 	h := w.Header()
 	require.Equal(t, "text/html; charset=utf-8", h.Get("Content-Type"))
 	require.Equal(t, "no-store", h.Get("Cache-Control"))
-	require.Equal(t, "no-referrer", h.Get("Referrer-Policy"))
+	require.Equal(t, "same-origin", h.Get("Referrer-Policy"))
 	require.Equal(t, "DENY", h.Get("X-Frame-Options"))
 	require.Equal(t, "nosniff", h.Get("X-Content-Type-Options"))
 	body := w.Body.String()
@@ -161,7 +161,7 @@ func TestTheFormOfAnotherSiteIsRefused(t *testing.T) {
 			require.Contains(t, w.Body.String(), "another site")
 		})
 	}
-	require.Equal(t, http.StatusSeeOther, send("Sec-Fetch-Site: same-origin", "Origin: null").Code, "what no-referrer makes of Origin")
+	require.Equal(t, http.StatusSeeOther, send("Sec-Fetch-Site: same-origin", "Origin: null").Code, "what a referrer policy may make of Origin")
 	require.Equal(t, http.StatusSeeOther, send("Origin: http://example.com").Code, "an old browser")
 	require.Equal(t, http.StatusSeeOther, send().Code, "a program")
 }

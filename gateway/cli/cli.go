@@ -36,7 +36,7 @@ func usagef(format string, args ...any) error { return UsageError{fmt.Errorf(for
 
 // Commands are the operator's commands, one for each noun.
 func Commands() []*cobra.Command {
-	return []*cobra.Command{accountCommand(), userCommand(), profileCommand(), appCommand()}
+	return []*cobra.Command{accountCommand(), userCommand(), profileCommand(), appCommand(), limitsCommand()}
 }
 
 // Arguments makes what check finds a UsageError that says where to read more.

@@ -148,7 +148,9 @@ func TestViews(t *testing.T) {
 			}
 			seen, ok := v.Live(l.Account, l.LambdaID)
 			require.Equal(t, now != nil, ok)
-			require.Equal(t, now, seen)
+			if ok { // or what a later change of the same batch made of it
+				require.GreaterOrEqual(t, seen.Version, now.Version)
+			}
 			heard = append(heard, fmt.Sprint(versionOf(old), ">", versionOf(now)))
 		})
 		for i := range 5 {

@@ -1,0 +1,51 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"strconv"
+
+	"github.com/spf13/cobra"
+)
+
+// limit is one as the API shows it.
+type limit struct {
+	Name  string `json:"name"`
+	Value *int64 `json:"value"`
+	Unit  string `json:"unit"`
+	About string `json:"about"`
+}
+
+func (l limit) row() []string {
+	value := "none"
+	if l.Value != nil {
+		value = strconv.FormatInt(*l.Value, 10)
+	}
+	unit := l.Unit
+	if unit == "count" {
+		unit = ""
+	}
+	return []string{l.Name, value, unit, l.About}
+}
+
+func limitsCommand() *cobra.Command {
+	return noun("limits", "Show the limits of a gateway",
+		"Show every limit of a gateway that runs. `sluice dev --limit name=value` changes one.",
+		false, listLimits)
+}
+
+func listLimits(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "List all limits", Args: Arguments(cobra.NoArgs),
+		RunE: o.run(func(ctx context.Context, s *session) error {
+			var answer struct {
+				Limits []limit `json:"limits"`
+			}
+			raw, err := s.get(ctx, "/limits", &answer)
+			if err != nil {
+				return err
+			}
+			return s.print(json.RawMessage(raw), []string{"LIMIT", "VALUE", "UNIT", "OF"}, rows(answer.Limits)...)
+		}),
+	}
+}
