@@ -29,6 +29,7 @@ type Limits struct {
 	AppToken, AccessToken, IDToken   time.Duration
 	AuthorizationCode, RefreshToken  time.Duration
 	LoginSession, IdempotencyReceipt time.Duration
+	IdempotencyKeys                  int
 }
 
 // Unit is what a limit counts.
@@ -130,6 +131,7 @@ var LimitTable = []Limit{
 	duration("refresh-token", 30*day, time.Minute, 365*day, "lifetime of a refresh token; not shorter than an access token's", func(l *Limits) *time.Duration { return &l.RefreshToken }),
 	duration("login-session", 8*hour, time.Minute, 30*day, "lifetime of a login and its token, from the last refresh", func(l *Limits) *time.Duration { return &l.LoginSession }),
 	duration("idempotency-key", day, time.Minute, 7*day, "time for which an Idempotency-Key is remembered", func(l *Limits) *time.Duration { return &l.IdempotencyReceipt }),
+	number("idempotency-keys", UnitCount, 10_000, 0, 1_000_000, "Idempotency-Keys of an account that are remembered at once", func(l *Limits) *int { return &l.IdempotencyKeys }),
 }
 
 // DefaultLimits gives every limit its default.

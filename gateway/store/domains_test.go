@@ -168,4 +168,22 @@ func TestOnce(t *testing.T) {
 			return err == nil && r == nil
 		}, 20*time.Second, 50*time.Millisecond)
 	})
+	t.Run("an account has so many receipts", func(t *testing.T) {
+		s, account := open(t), newAccount()
+		s.Limits.IdempotencyKeys = 2
+		add := func(account, k, name string) error {
+			_, err := s.CreateDomain(t.Context(), newDomain(account, name), &store.Once{Account: account, Key: k, Fingerprint: "f"})
+			return err
+		}
+		require.NoError(t, add(account, "1", "a.example.com"))
+		require.NoError(t, s.DeleteDomain(t.Context(), account, 1))
+		require.NoError(t, add(account, "2", "a.example.com"))
+		requireKind(t, add(account, "3", "b.example.com"), lambda.KindRateLimited, lambda.CodeRateLimit)
+		r, err := s.Receipt(t.Context(), &store.Once{Account: account, Key: "1", Fingerprint: "f"})
+		require.NoError(t, err)
+		require.NotNil(t, r, "what was remembered still is")
+		_, err = s.CreateDomain(t.Context(), newDomain(account, "b.example.com"), nil)
+		require.NoError(t, err, "without a key")
+		require.NoError(t, add(newAccount(), "1", "a.example.com"), "another account has its own")
+	})
 }

@@ -53,7 +53,9 @@ func (o *Once) key() (string, error) { return key(onceRoot, o.Account, o.Key) }
 
 // commitOnce runs a transaction that writes the thing with that id, and its
 // receipt with it. That the receipt is there already is a Conflict: whoever meets
-// one of a write with a Once looks for the Receipt.
+// one of a write with a Once looks for the Receipt. An account that has about
+// Limits.IdempotencyKeys receipts is RateLimited: they outlive what they are of,
+// so nothing else bounds them.
 func (s *Store) commitOnce(ctx context.Context, o *Once, id string, when []clientv3.Cmp, then []clientv3.Op) (*clientv3.TxnResponse, error) {
 	if o == nil {
 		return s.commit(ctx, when, then, nil)
@@ -64,6 +66,9 @@ func (s *Store) commitOnce(ctx context.Context, o *Once, id string, when []clien
 	}
 	value, err := encode(Receipt{Fingerprint: o.Fingerprint, ID: id, At: s.Now().UTC()})
 	if err != nil {
+		return nil, err
+	}
+	if err := s.mayRemember(ctx, o.Account); err != nil {
 		return nil, err
 	}
 	lease, err := s.grant(ctx, s.Limits.IdempotencyReceipt)
@@ -79,4 +84,26 @@ func (s *Store) commitOnce(ctx context.Context, o *Once, id string, when []clien
 		err = lambda.Conflict(lambda.CodeGeneral, "the request with this Idempotency-Key has been carried out")
 	}
 	return r, err
+}
+
+func (s *Store) mayRemember(ctx context.Context, account string) error {
+	if s.Limits.IdempotencyKeys == 0 {
+		return nil
+	}
+	receipts, err := folder(onceRoot, account)
+	if err != nil {
+		return err
+	}
+	seen, err := s.read(ctx, countOf(receipts))
+	if err != nil {
+		return fmt.Errorf("count receipts: %w", err)
+	}
+	if n := count(seen, 0); n >= int64(s.Limits.IdempotencyKeys) {
+		return &lambda.Error{
+			Kind: lambda.KindRateLimited, Code: lambda.CodeRateLimit, Field: "Idempotency-Key", Phase: lambda.PhaseRequest, RetryAfter: time.Minute,
+			Message: fmt.Sprintf("the account has used %d Idempotency-Keys within %s: the limit is %d, send requests without one or later",
+				n, s.Limits.IdempotencyReceipt, s.Limits.IdempotencyKeys),
+		}
+	}
+	return nil
 }
