@@ -139,7 +139,7 @@ func (g *gateway) addPeople(service *auth.Service) {
 	for _, id := range []string{account, other} {
 		require.NoError(g.t, g.store.PutAccount(ctx, &lambda.Account{ID: id, Name: id, CreatedAt: time.Now()}))
 	}
-	hash, err := service.HashPassword(ctx, "a password")
+	hash, err := service.HashPassword(ctx, account, "a password")
 	require.NoError(g.t, err)
 	for _, role := range []lambda.Role{lambda.RoleLPA, lambda.RoleAdmin, lambda.RoleDeveloper, lambda.RoleInvocation} {
 		name := strings.ToLower(string(role))

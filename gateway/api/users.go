@@ -236,6 +236,6 @@ func (s *Server) newPassword(q *request, given string) (told, hash string, err e
 		told = auth.NewPassword()
 		given = told
 	}
-	hash, err = s.auth.HashPassword(q, given)
+	hash, err = s.auth.HashPassword(q, q.account(), given)
 	return told, hash, err
 }

@@ -349,7 +349,7 @@ func (a *App) seedUser(ctx context.Context, u *User, now time.Time) error {
 	case !lambda.Is(err, lambda.KindNotFound):
 		return err
 	}
-	hash, err := a.auth.HashPassword(ctx, u.Password)
+	hash, err := a.auth.HashPassword(ctx, a.demo.AccountID, u.Password)
 	if err != nil {
 		return err
 	}

@@ -310,7 +310,7 @@ func (g *gateway) user(name string, roles ...lambda.Role) *lambda.User {
 	g.t.Helper()
 	passwordHash.once.Do(func() {
 		var err error
-		passwordHash.text, err = g.service.HashPassword(g.t.Context(), password)
+		passwordHash.text, err = g.service.HashPassword(g.t.Context(), "1", password)
 		require.NoError(g.t, err)
 	})
 	u := &lambda.User{ID: "id-" + name, Account: g.account, LoginName: name, PasswordHash: passwordHash.text, Roles: roles}

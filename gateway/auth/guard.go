@@ -30,7 +30,9 @@ const (
 	lockTime     = 15 * time.Minute
 	maxPlaces    = 8 // known of one user; the one used least recently is forgotten
 
-	guardTracked = 10_000 // users, and pairs of user and address
+	// Each failure costs a hash. No gateway makes so many within lockTime that a
+	// guesser who fails on made-up names could have this one forgotten before.
+	guardTracked = 1 << 17 // users, and pairs of user and address
 )
 
 // guard holds up those who guess passwords. What it remembers is bounded; what
@@ -74,9 +76,10 @@ func newGuard(now func() time.Time) (*guard, error) {
 }
 
 // userKey does not tell users apart that differ in case only, so that a guesser
-// has no more attempts than one name allows.
+// has no more attempts than one name allows. It is short, however long the name.
 func userKey(account, username string) string {
-	return account + "/" + strings.ToLower(username)
+	sum := sumOf(account + "/" + strings.ToLower(username))
+	return string(sum[:16])
 }
 
 // source is where a request comes from: an address, or the network of one where a

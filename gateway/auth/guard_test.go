@@ -7,11 +7,14 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/julienschmidt/httprouter"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sluice-faas/sluice/gateway/auth"
 	"github.com/sluice-faas/sluice/gateway/lambda"
 )
 
@@ -153,6 +156,60 @@ func TestASubscribersNetworkIsOnePlace(t *testing.T) {
 		g.wrong("no address", "dev")
 	}
 	g.blocked("@", "dev", 5*time.Second)
+}
+
+func TestFailuresOfOtherNamesDoNotEndALockout(t *testing.T) {
+	c := newClock()
+	g, err := auth.NewGuard(c.Now)
+	require.NoError(t, err)
+	g.Fail("dev", 19)
+	for i := range 50_000 {
+		g.Fail(fmt.Sprint("made up ", i), 1)
+	}
+	g.Fail("dev", 1)
+	for i := range 50_000 {
+		g.Fail(fmt.Sprint("made up, too ", i), 1)
+	}
+	require.True(t, lambda.Is(g.Check("dev", "elsewhere"), lambda.KindRateLimited))
+	c.Add(15 * time.Minute)
+	require.NoError(t, g.Check("dev", "elsewhere"))
+}
+
+func TestAFloodFromOnePlaceKeepsNobodyElseOut(t *testing.T) {
+	g := start(t)
+	g.build(auth.Config{Hashes: 1}, g.views)
+	g.user("dev")
+	router := httprouter.New() // g's own notes errors, one at a time
+	router.HandlerFunc("POST", "/api/account/:account/login", func(w http.ResponseWriter, r *http.Request) { _ = g.service.HandleLogin(w, r) })
+	login := func(from, name, password string) int {
+		r := httptest.NewRequestWithContext(t.Context(), "POST", g.path("login"), strings.NewReader(`{"username":"`+name+`","password":"`+password+`"}`))
+		r.RemoteAddr = from
+		w := httptest.NewRecorder()
+		router.ServeHTTP(w, r)
+		return w.Code
+	}
+	var flood sync.WaitGroup
+	var ended atomic.Bool
+	full := make(chan struct{}, 1)
+	for i := range 80 {
+		flood.Go(func() {
+			for n := 0; !ended.Load(); n++ {
+				if login(home, fmt.Sprintf("name%d-%d", i, n), "guess") == http.StatusTooManyRequests {
+					select {
+					case full <- struct{}{}:
+					default:
+					}
+					time.Sleep(time.Millisecond)
+				}
+			}
+		})
+	}
+	defer flood.Wait()
+	defer ended.Store(true)
+	<-full
+	for range 3 {
+		require.Equal(t, http.StatusOK, login(abroad, "dev", password))
+	}
 }
 
 func TestGuessesMadeAtOnceCountToo(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"golang.org/x/crypto/argon2"
 
@@ -39,8 +40,12 @@ const MaxPasswordLength = 1024
 // not to be guessed: 100 random bits.
 func NewPassword() string { return NewClientSecret()[:20] }
 
-// hashesWaiting bounds the callers that wait for a hash to be made.
-const hashesWaiting = 64
+// Bounds of the callers that wait for a hash to be made: of all, and of those from
+// one place, so that whoever sends guesses without end keeps nobody else out.
+const (
+	hashesWaiting     = 64
+	hashesWaitingFrom = 16
+)
 
 // nobody is a hash that no password has. It costs what a real one costs, so that
 // a caller cannot tell by the time which users exist.
@@ -49,21 +54,22 @@ var nobody = phc(argonMemory, argonTime, argonThreads, make([]byte, argonSalt), 
 // passwords hashes and verifies passwords, a few at a time.
 type passwords struct {
 	slots   chan struct{}
-	waiting chan struct{}
+	mu      sync.Mutex
+	waiting int
+	from    map[string]int // how many of those who wait are from a place
 }
 
 func newPasswords(atOnce int) *passwords {
-	return &passwords{slots: make(chan struct{}, atOnce), waiting: make(chan struct{}, hashesWaiting)}
+	return &passwords{slots: make(chan struct{}, atOnce), from: map[string]int{}}
 }
 
-// acquire waits for a slot; release gives it back.
-func (p *passwords) acquire(ctx context.Context) error {
-	select {
-	case p.waiting <- struct{}{}:
-		defer func() { <-p.waiting }()
-	default:
+// acquire waits for a slot; release gives it back. Who come from the same place
+// have a share of the waiting room: an address for logins, else an account.
+func (p *passwords) acquire(ctx context.Context, from string) error {
+	if !p.enter(from) {
 		return rateLimited(delayFirst, "too many logins are under way")
 	}
+	defer p.leave(from)
 	select {
 	case p.slots <- struct{}{}:
 		return nil
@@ -72,18 +78,38 @@ func (p *passwords) acquire(ctx context.Context) error {
 	}
 }
 
+func (p *passwords) enter(from string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.waiting == hashesWaiting || p.from[from] == hashesWaitingFrom {
+		return false
+	}
+	p.waiting++
+	p.from[from]++
+	return true
+}
+
+func (p *passwords) leave(from string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.waiting--
+	if p.from[from]--; p.from[from] == 0 {
+		delete(p.from, from)
+	}
+}
+
 func (p *passwords) release() { <-p.slots }
 
-// HashPassword gives the argon2id hash of a password as a PHC string, to be kept
-// in lambda.User. It waits while other hashes are being made.
-func (s *Service) HashPassword(ctx context.Context, password string) (string, error) {
+// HashPassword gives the argon2id hash of a password of a user of account as a PHC
+// string, to be kept in lambda.User. It waits while other hashes are being made.
+func (s *Service) HashPassword(ctx context.Context, account, password string) (string, error) {
 	switch {
 	case password == "":
 		return "", lambda.Invalid("password", "password is empty: give one of up to %d bytes", MaxPasswordLength)
 	case len(password) > MaxPasswordLength:
 		return "", lambda.Invalid("password", "password has %d bytes: the limit is %d", len(password), MaxPasswordLength)
 	}
-	if err := s.passwords.acquire(ctx); err != nil {
+	if err := s.passwords.acquire(ctx, "account "+account); err != nil {
 		return "", err
 	}
 	defer s.passwords.release()
@@ -97,7 +123,7 @@ func (s *Service) HashPassword(ctx context.Context, password string) (string, er
 // waits while other hashes are being made; an error means that it could not be
 // told.
 func (s *Service) VerifyPassword(ctx context.Context, hash, password string) (bool, error) {
-	if err := s.passwords.acquire(ctx); err != nil {
+	if err := s.passwords.acquire(ctx, ""); err != nil {
 		return false, err
 	}
 	defer s.passwords.release()

@@ -31,7 +31,7 @@ func everything(t testing.TB) string {
 func TestPasswords(t *testing.T) {
 	g := start(t)
 	for _, password := range []string{"a", "pass word", "päßwörd 🔑", strings.Repeat("x", 1024), "\x00\xff"} {
-		hash, err := g.service.HashPassword(t.Context(), password)
+		hash, err := g.service.HashPassword(t.Context(), "1", password)
 		require.NoError(t, err)
 		require.True(t, strings.HasPrefix(hash, "$argon2id$v=19$m=19456,t=2,p=1$"), hash)
 		ok, err := g.service.VerifyPassword(t.Context(), hash, password)
@@ -41,13 +41,13 @@ func TestPasswords(t *testing.T) {
 		require.NoError(t, err)
 		require.False(t, ok)
 	}
-	one, err := g.service.HashPassword(t.Context(), "same")
+	one, err := g.service.HashPassword(t.Context(), "1", "same")
 	require.NoError(t, err)
-	two, err := g.service.HashPassword(t.Context(), "same")
+	two, err := g.service.HashPassword(t.Context(), "1", "same")
 	require.NoError(t, err)
 	require.NotEqual(t, one, two, "each has a salt of its own")
 	for _, password := range []string{"", strings.Repeat("x", 1025)} {
-		_, err := g.service.HashPassword(t.Context(), password)
+		_, err := g.service.HashPassword(t.Context(), "1", password)
 		require.True(t, lambda.Is(err, lambda.KindInvalid))
 	}
 }

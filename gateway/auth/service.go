@@ -241,7 +241,7 @@ func checkCredentials(account, username, password string) error {
 
 // checkPassword verifies the password of user, who may be nil for nobody.
 func (s *Service) checkPassword(ctx context.Context, a attempt, user *lambda.User, password string) error {
-	if err := s.passwords.acquire(ctx); err != nil {
+	if err := s.passwords.acquire(ctx, a.source); err != nil {
 		return err
 	}
 	defer s.passwords.release()
