@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -17,6 +18,9 @@ const (
 	// MaxGrants is how many grants one app may hold of one user. For one more, the
 	// oldest ends.
 	MaxGrants = 50
+	// MaxUserGrants is how many grants there may be of one user, those of apps that
+	// are no longer installed included. For one more, the oldest ends.
+	MaxUserGrants = 200
 	// MaxCodes is how many codes that are not used yet one app may hold of one
 	// user. For one more, the oldest ends.
 	MaxCodes = 20
@@ -157,7 +161,7 @@ func (s *Store) unusedCode(ctx context.Context, hash string) (*lambda.Code, int6
 // transaction: of several who use a code, one wins. The grant gets a lease that
 // ends at grant.ExpiresAt, the token one of its own. A code that has ended is
 // NotFound, one that was used a Conflict. Of more than MaxGrants of the user and
-// app, the oldest end.
+// app, or MaxUserGrants of the user, the oldest end.
 func (s *Store) UseCode(ctx context.Context, grant *lambda.Grant, token *lambda.Token) error {
 	gk, err := key(grantsRoot, grant.ID)
 	if err != nil {
@@ -209,7 +213,7 @@ func (s *Store) useCode(ctx context.Context, grant *lambda.Grant, index string, 
 			return err
 		}
 		var out ending
-		for _, id := range surplus(all(seen, 0), grant.ClientID, MaxGrants, index) {
+		for _, id := range surplusGrants(all(seen, 0), grant.ClientID, index) {
 			if err := s.endingOf(ctx, id, &out); err != nil {
 				return err
 			}
@@ -234,6 +238,15 @@ func (s *Store) useCode(ctx context.Context, grant *lambda.Grant, index string, 
 		}
 	}
 	return overtaken("use code")
+}
+
+// surplusGrants names the grants of a user that must go for one more of that app.
+func surplusGrants(entries []*mvccpb.KeyValue, clientID, index string) []string {
+	ends := surplus(entries, clientID, MaxGrants, index)
+	kept := slices.DeleteFunc(slices.Clone(entries), func(kv *mvccpb.KeyValue) bool {
+		return slices.Contains(ends, string(kv.Key[len(index):]))
+	})
+	return append(ends, surplus(kept, "", MaxUserGrants, index)...)
 }
 
 // leases makes one lease for each end.

@@ -361,6 +361,26 @@ func TestTheOldestEndsForOneTooMany(t *testing.T) {
 		_, err = s.Grant(t.Context(), kept.ID)
 		require.NoError(t, err, "another app's is not counted")
 	})
+	t.Run("grants of a user, whatever the app", func(t *testing.T) {
+		session := browser(t, s)
+		_, oldest, token := granted(t, s, session)
+		begin := func(app string) {
+			code := newCode(s, session)
+			code.ClientID = app
+			require.NoError(t, s.CreateCode(t.Context(), code, "", false))
+			grant := newGrant(s, code)
+			require.NoError(t, s.UseCode(t.Context(), grant, newAccess(s, grant)))
+		}
+		for i := range store.MaxUserGrants - 1 {
+			begin(fmt.Sprint("app", i%10))
+		}
+		_, err := s.Grant(t.Context(), oldest.ID)
+		require.NoError(t, err)
+		begin("installed again")
+		requireGone(t, s.Grant, oldest.ID)
+		requireGone(t, s.Token, token.Hash)
+		require.EqualValues(t, store.MaxUserGrants+1, left(t, session.Account), "with the session")
+	})
 	t.Run("many at once keep the bound", func(t *testing.T) {
 		account := newAccount()
 		u := &lambda.User{ID: "u", Account: account, LoginName: "u"}

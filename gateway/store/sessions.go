@@ -170,11 +170,11 @@ func oldestFirst(index string) clientv3.Op {
 }
 
 // surplus names the entries of an index that must go, the oldest first, so that
-// one more of that value makes no more than limit.
+// one more of that value makes no more than limit; "" is every value.
 func surplus(entries []*mvccpb.KeyValue, value string, limit int, index string) []string {
 	var same []string
 	for _, kv := range entries {
-		if string(kv.Value) == value {
+		if value == "" || string(kv.Value) == value {
 			same = append(same, string(kv.Key[len(index):]))
 		}
 	}
