@@ -111,6 +111,9 @@ func (s *Service) authorizeBrowser(r *http.Request, a *authorization) (string, e
 	if session == nil {
 		return a.login()
 	}
+	if err := s.pace.takeOAuth(session.Account, session.UserID); err != nil {
+		return "", err
+	}
 	code, err := s.createCode(r.Context(), a, session, must)
 	switch {
 	case lambda.Is(err, lambda.KindNotFound), lambda.Is(err, lambda.KindConflict): // ended, or spent on the same request

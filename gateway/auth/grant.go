@@ -275,6 +275,9 @@ func (s *Service) useRefresh(ctx context.Context, app *lambda.App, form url.Valu
 	if !matches(refresh, grant.RefreshHash) {
 		return tokens{}, s.refreshReplayed(ctx, grant)
 	}
+	if err := s.pace.takeOAuth(grant.Account, grant.UserID); err != nil {
+		return tokens{}, err
+	}
 	return s.rotate(ctx, grant, refresh)
 }
 

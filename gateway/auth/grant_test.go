@@ -740,3 +740,34 @@ func FuzzToken(f *testing.F) {
 		}
 	})
 }
+
+func TestAUserWhoWritesTooOftenIsHeldUp(t *testing.T) {
+	g, b := signedIn(t)
+	g.user("other", lambda.RoleDeveloper)
+	other := g.browser()
+	other.logIn(query(), "other")
+	tokens := g.issued(g.redeem(b.newCode()))
+	session := g.login("dev")
+
+	within := 0
+	for ; within < 300; within++ {
+		if w := b.authorize(query()); w.Code != http.StatusFound {
+			require.Equal(t, "1", w.Header().Get("Retry-After"))
+			require.Equal(t, http.StatusTooManyRequests, w.Code)
+			require.Contains(t, w.Body.String(), "temporarily_unavailable")
+			break
+		}
+	}
+	require.Less(t, within, 150)
+	require.Greater(t, within, 50)
+	g.oauthFault(g.refresh(tokens.Refresh), 429, "temporarily_unavailable")
+	require.True(t, lambda.Is(g.service.Refresh(t.Context(), g.account, session.SessionID, session.CSRF), lambda.KindRateLimited))
+	w := b.authorize(query("prompt", "none"))
+	require.Contains(t, w.Header().Get("Location"), callback+"?error=temporarily_unavailable")
+	other.newCode()
+
+	g.clock.Add(time.Second)
+	g.issued(g.refresh(tokens.Refresh)) // it was not spent
+	require.NoError(t, g.service.Refresh(t.Context(), g.account, session.SessionID, session.CSRF))
+	b.newCode()
+}

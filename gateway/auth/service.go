@@ -34,6 +34,7 @@ type Service struct {
 	keys      *Keeper
 	passwords *passwords
 	guard     *guard
+	pace      *pace
 	// sameOrigin keeps forms of other sites from logging a browser in.
 	sameOrigin *http.CrossOriginProtection
 	log        zerolog.Logger
@@ -50,6 +51,9 @@ func NewService(cfg Config, store Store, views Views, keys *Keeper, log zerolog.
 		passwords: newPasswords(cfg.Hashes), sameOrigin: http.NewCrossOriginProtection(), log: log,
 	}
 	if s.guard, err = newGuard(cfg.Now); err != nil {
+		return nil, err
+	}
+	if s.pace, err = newPace(cfg.Now); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -307,7 +311,8 @@ var errSession = errors.New("unknown session or wrong CSRF token")
 
 // Refresh lets a session and its bearer token live for another SessionLifetime.
 // It returns a lambda.Error of kind Unauthorized unless sessionID is that of a
-// live session of account and csrf is its token.
+// live session of account and csrf is its token, and RateLimited to a user who
+// does so too often.
 func (s *Service) Refresh(ctx context.Context, account, sessionID, csrf string) error {
 	session, err := s.session(ctx, account, sessionID, csrf)
 	if err != nil {
@@ -319,6 +324,9 @@ func (s *Service) Refresh(ctx context.Context, account, sessionID, csrf string) 
 		return err
 	case user == nil:
 		return invalidSession()
+	}
+	if e := s.pace.take(session.Account, session.UserID); e != nil {
+		return e
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.ReadTimeout)
 	defer cancel()
