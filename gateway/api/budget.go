@@ -13,8 +13,10 @@ import (
 
 const (
 	// maxHeldBodies bounds the bytes of large bodies that are being read or
-	// served at once. Bodies up to readAhead are not counted: connections are.
+	// served at once, of all accounts and of one, so that none keeps the others out.
+	// Bodies up to readAhead are not counted: connections are.
 	maxHeldBodies = 256 << 20
+	maxHeldByOne  = maxHeldBodies / 2
 
 	// An account may save this many bytes at once and then this many a second.
 	// Every save stays in etcd's history for minutes, so that without a bound one
@@ -29,20 +31,34 @@ const (
 type bodyBudget struct {
 	mu   sync.Mutex
 	held int64
+	of   map[string]int64 // by account
 }
 
-// take reserves n bytes, or says that there is no room now.
-func (b *bodyBudget) take(n int64) error {
+// take reserves n bytes for an account, or says that there is no room now.
+func (b *bodyBudget) take(account string, n int64) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.held+n > maxHeldBodies {
+	if b.held+n > maxHeldBodies || b.of[account]+n > maxHeldByOne {
 		return &lambda.Error{
 			Kind: lambda.KindUnavailable, Code: lambda.CodeUnavailable, Phase: lambda.PhaseRequest, RetryAfter: time.Second,
 			Message: "the gateway holds as many large bodies as it can: try again",
 		}
 	}
+	if b.of == nil {
+		b.of = map[string]int64{}
+	}
 	b.held += n
+	b.of[account] += n
 	return nil
+}
+
+func (b *bodyBudget) give(account string, n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.held -= n
+	if b.of[account] -= n; b.of[account] == 0 {
+		delete(b.of, account)
+	}
 }
 
 // holdBody reserves room for r's body until release is called. What exceeds the
@@ -55,16 +71,11 @@ func (s *Server) holdBody(r *http.Request, limit int64) (release func(), err err
 	if n <= readAhead || n > limit {
 		return func() {}, nil
 	}
-	if err := s.bodies.take(n); err != nil {
+	account := of(r).account()
+	if err := s.bodies.take(account, n); err != nil {
 		return nil, err
 	}
-	return func() { s.bodies.give(n) }, nil
-}
-
-func (b *bodyBudget) give(n int64) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.held -= n
+	return func() { s.bodies.give(account, n) }, nil
 }
 
 // saveBudget limits how fast each account writes. The accounts used longest ago

@@ -41,7 +41,7 @@ func (s *Server) addDomain(w http.ResponseWriter, r *http.Request) error {
 	var body struct {
 		Domain string `json:"domain"`
 	}
-	if err := decode(w, r, &body); err != nil {
+	if err := s.decode(w, r, &body); err != nil {
 		return err
 	}
 	name, err := lambda.ParseDomain(body.Domain)

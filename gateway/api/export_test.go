@@ -49,10 +49,10 @@ type BodyBudget struct{ b bodyBudget }
 func NewBodyBudget() *BodyBudget { return &BodyBudget{} }
 
 // Take reserves.
-func (b *BodyBudget) Take(n int64) error { return b.b.take(n) }
+func (b *BodyBudget) Take(account string, n int64) error { return b.b.take(account, n) }
 
 // Give releases.
-func (b *BodyBudget) Give(n int64) { b.b.give(n) }
+func (b *BodyBudget) Give(account string, n int64) { b.b.give(account, n) }
 
 // ParseInstallation reads an installation as installApp does, ParseReplacement as
 // updateApp does, without a store.

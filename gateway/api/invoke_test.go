@@ -1,9 +1,12 @@
 package api_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -126,18 +129,56 @@ func TestIsImplemented(t *testing.T) {
 	require.JSONEq(t, `{"implemented":false}`, r.body)
 }
 
-// TestLargeBodiesAreBounded opens more large bodies than the gateway may hold and
-// keeps them waiting for their last byte.
+// TestLargeBodiesAreBounded reserves room for more large bodies than the gateway
+// may hold.
 func TestLargeBodiesAreBounded(t *testing.T) {
 	budget := api.NewBodyBudget()
 	const one = 6 << 20
-	held := 0
-	for budget.Take(one) == nil {
-		held++
-		require.Less(t, held, 1000)
+	fill := func(account string) (held int) {
+		for budget.Take(account, one) == nil {
+			held++
+			require.Less(t, held, 1000)
+		}
+		return held
 	}
-	require.Equal(t, 42, held)
-	require.True(t, lambda.Is(budget.Take(one), lambda.KindUnavailable), "it never ran, the caller may repeat")
-	budget.Give(one)
-	require.NoError(t, budget.Take(one))
+	require.Equal(t, 21, fill("1"), "an account has half of the room")
+	require.Equal(t, 21, fill("2"))
+	require.Zero(t, fill("3"))
+	require.True(t, lambda.Is(budget.Take("3", one), lambda.KindUnavailable), "it never ran, the caller may repeat")
+	budget.Give("1", one)
+	require.NoError(t, budget.Take("3", one))
+}
+
+// TestManyLargeBodiesOfOneAuthor sends all of large saves but their last byte.
+func TestManyLargeBodiesOfOneAuthor(t *testing.T) {
+	g := newGateway(t)
+	const size = 2 << 20
+	send := func(c net.Conn, role lambda.Role) {
+		_, err := fmt.Fprintf(c, "POST /api/account/%s/lambdas HTTP/1.1\r\nHost: ui.example.com\r\nAuthorization: Bearer %s\r\nContent-Length: %d\r\n\r\n{",
+			account, g.tokens[role], size)
+		require.NoError(t, err)
+	}
+	refused := make(chan int, 100)
+	for range cap(refused) {
+		c, err := net.Dial("tcp", strings.TrimPrefix(g.url, "http://"))
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = c.Close() })
+		send(c, lambda.RoleDeveloper)
+		go func() {
+			if r, err := http.ReadResponse(bufio.NewReader(c), nil); err == nil {
+				_ = r.Body.Close()
+				refused <- r.StatusCode
+			}
+		}()
+	}
+	for range cap(refused) - 64 {
+		select {
+		case status := <-refused:
+			require.Equal(t, http.StatusServiceUnavailable, status)
+		case <-time.After(20 * time.Second):
+			t.Fatal("all of them are held in memory")
+		}
+	}
+	r := g.do("POST", "/lambdas", g.tokens[lambda.RoleDeveloper], createBody("small", "x"))
+	require.Equal(t, http.StatusCreated, r.StatusCode, r.body)
 }

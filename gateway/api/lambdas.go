@@ -165,7 +165,7 @@ func (s *Server) readLambda(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) createLambda(w http.ResponseWriter, r *http.Request) error {
 	q := of(r)
 	var body lambdaBody
-	if err := decode(w, r, &body); err != nil {
+	if err := s.decode(w, r, &body); err != nil {
 		return err
 	}
 	now := s.now().UTC()
@@ -217,7 +217,7 @@ func (s *Server) createLambda(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) updateLambda(w http.ResponseWriter, r *http.Request) error {
 	q := of(r)
 	var body lambdaBody
-	if err := decode(w, r, &body); err != nil {
+	if err := s.decode(w, r, &body); err != nil {
 		return err
 	}
 	if !body.Version.set {

@@ -38,6 +38,7 @@ type request struct {
 	given     bool   // the caller sent the id
 	principal *auth.Principal
 	body      []byte // of a management request, once it is decoded
+	release   func() // gives back the room that body has, when the request ends
 	start     time.Time
 
 	// Filled by handlers for the log line.
@@ -74,6 +75,13 @@ func of(r *http.Request) *request {
 }
 
 func (q *request) account() string { return q.params.ByName("account") }
+
+// end gives back what the request held.
+func (q *request) end() {
+	if q.release != nil {
+		q.release()
+	}
+}
 
 // requestID takes the caller's X-Request-ID or makes one. Any string is an id
 // (contract/README.md, trap 18) up to a length that logs can bear.
@@ -131,8 +139,12 @@ func readAll(r io.Reader, length int64) ([]byte, error) {
 
 // decode reads a JSON object of the management API into v. Unknown keys are
 // ignored, as clients send more than we know; a value of the wrong type is
-// answered with the name of its field.
-func decode(w http.ResponseWriter, r *http.Request, v any) error {
+// answered with the name of its field. Call it once.
+func (s *Server) decode(w http.ResponseWriter, r *http.Request, v any) error {
+	var err error
+	if of(r).release, err = s.holdBody(r, maxManagementBody); err != nil {
+		return err
+	}
 	body, err := readBody(w, r, maxManagementBody)
 	if err != nil {
 		return err

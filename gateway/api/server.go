@@ -237,6 +237,7 @@ func (s *Server) serve(row *route, from origin) httprouter.Handle {
 	return func(rw http.ResponseWriter, r *http.Request, params httprouter.Params) {
 		q := &request{Context: r.Context(), params: params, route: row, origin: from, start: s.now()}
 		w := &answer{ResponseWriter: rw}
+		defer q.end()
 		defer func() {
 			if p := recover(); p != nil {
 				s.recovered(w, q, p)
