@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/sluice-faas/sluice/gateway/lambda"
 	"github.com/sluice-faas/sluice/gateway/store"
@@ -37,7 +38,11 @@ func (s *Server) deploy(w http.ResponseWriter, r *http.Request) error {
 
 // wantedVersion reads the version of a rollback; 0 stands for the saved one.
 func wantedVersion(r *http.Request) (int, error) {
-	text := r.URL.Query().Get("version")
+	given := r.URL.Query()["version"]
+	if len(given) > 1 {
+		return 0, lambda.Invalid("version", "version is given %d times: give one", len(given))
+	}
+	text := strings.Join(given, "")
 	if text == "" {
 		return 0, nil
 	}

@@ -81,3 +81,7 @@ func (s *Server) SpendAll(account string) {
 	limiter.ReserveN(s.now(), saveBurst)
 	limiter.ReserveN(s.now(), saveBurst)
 }
+
+// SetIdentity puts something between s and who there is. Call it before the first
+// request.
+func (s *Server) SetIdentity(wrap func(Identity) Identity) { s.identity = wrap(s.identity) }

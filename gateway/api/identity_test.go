@@ -1,10 +1,13 @@
 package api_test
 
 import (
+	"context"
 	"encoding/json"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -477,4 +480,34 @@ func FuzzInstallation(f *testing.F) {
 		require.NoError(t, err)
 		require.JSONEq(t, string(view), string(view2))
 	})
+}
+
+// left has the caller leave as soon as the new password is written.
+type left struct {
+	api.Identity
+	leave func()
+}
+
+func (l left) UpdateUser(ctx context.Context, account, id string, change func(*lambda.User) error) (*lambda.User, error) {
+	u, err := l.Identity.UpdateUser(ctx, account, id, change)
+	l.leave()
+	select { // the gateway notices it in a moment, if it looks
+	case <-ctx.Done():
+	case <-time.After(500 * time.Millisecond):
+	}
+	return u, err
+}
+
+func TestSessionsEndWithTheOldPasswordAlsoWhenWhoResetItLeft(t *testing.T) {
+	g := newGateway(t)
+	ctx, leave := context.WithCancel(t.Context())
+	g.server.SetIdentity(func(i api.Identity) api.Identity { return left{i, leave} })
+	req, err := http.NewRequestWithContext(ctx, "POST", g.url+"/api/account/"+account+users+"/id-faas-developer/password", nil)
+	require.NoError(t, err)
+	req.Header.Set("Authorization", "Bearer "+g.tokens[lambda.RoleLPA])
+	_, err = http.DefaultClient.Do(req) //nolint:bodyclose // there is none
+	require.ErrorIs(t, err, context.Canceled)
+	require.Eventually(t, func() bool {
+		return g.do("GET", "/lambdas", g.tokens[lambda.RoleDeveloper], "").StatusCode == http.StatusUnauthorized
+	}, 5*time.Second, 20*time.Millisecond)
 }

@@ -127,7 +127,7 @@ func TestDeploymentHistoryAndRollback(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, http.StatusAccepted, g.do("PUT", "/lambdas/"+id, dev, string(body)).StatusCode)
 	})
-	for version, status := range map[string]int{"99": 404, "0": 400, "-1": 400, "x": 400, "1.5": 400, "99999999999999999999": 400} {
+	for version, status := range map[string]int{"99": 404, "0": 400, "-1": 400, "x": 400, "1.5": 400, "99999999999999999999": 400, "1&version=2": 400} {
 		r := g.do("POST", "/deployments/"+id+"?version="+version, dev, "")
 		require.Equal(t, status, r.StatusCode, r.body)
 	}

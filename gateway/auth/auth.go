@@ -50,7 +50,8 @@ type Store interface {
 	ExtendSession(ctx context.Context, idHash string, until time.Time) error
 	// DeleteSession ends a session and its token.
 	DeleteSession(ctx context.Context, idHash string) error
-	// EndBrowserSessions ends the sessions that a user has at the login page.
+	// EndBrowserSessions ends the sessions that a user has at the login page, and
+	// their codes that nobody has used.
 	EndBrowserSessions(ctx context.Context, account, userID string) error
 
 	// CreateCode writes a code that ends at code.ExpiresAt. A session of it that has

@@ -612,6 +612,7 @@ func TestRevoking(t *testing.T) {
 			elsewhere := g.browser()
 			elsewhere.logIn(query(), "dev")
 			bearer := g.login("dev").Bearer
+			unused := elsewhere.newCode()
 			first := g.issued(g.redeem(b.newCode()))
 			second := g.issued(g.refresh(first.Refresh))
 			g.seen()
@@ -621,6 +622,7 @@ func TestRevoking(t *testing.T) {
 			g.oauthFault(g.refresh(second.Refresh), 400, "invalid_grant")
 			b.toLogin(b.authorize(query()))
 			elsewhere.toLogin(elsewhere.authorize(query()))
+			g.oauthFault(g.redeem(unused), 400, "invalid_grant")
 			g.accepted(bearer) // of the login service: it has its own logout
 			g.revoked(g.revoke(pick(first, second)))
 		})

@@ -9,8 +9,8 @@ import (
 )
 
 // HandleRevoke answers POST …/token/revoke (RFC 7009). A token of either kind
-// ends its whole grant, and the sessions that its user has at the login page. One
-// that is unknown has ended already.
+// ends its whole grant, and the sessions that its user has at the login page, with
+// the codes that they gave. One that is unknown has ended already.
 func (s *Service) HandleRevoke(w http.ResponseWriter, r *http.Request) error {
 	if err := s.revoke(w, r); err != nil {
 		return respondOAuthError(w, err)

@@ -3,6 +3,7 @@ package lambda
 import (
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -110,7 +111,20 @@ func checkName(field, s string, limit int) error {
 	case strings.ContainsAny(s, "\n\r\t"):
 		return Invalid(field, "%s holds a line break or a tab: remove it", field)
 	}
-	return checkText(field, s)
+	if err := checkText(field, s); err != nil {
+		return err
+	}
+	if strings.ContainsFunc(s, isUnseen) {
+		return Invalid(field, "%s holds a character that nobody can see, or an unusual blank: remove it", field)
+	}
+	return nil
+}
+
+// isUnseen tells what makes two names that look the same: what is not shown, and
+// blanks other than the one of the keyboard.
+func isUnseen(r rune) bool {
+	return unicode.In(r, unicode.Cf, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) ||
+		unicode.IsSpace(r) && r != ' '
 }
 
 // checkText accepts text of several lines.

@@ -315,9 +315,13 @@ func (s *Store) DeleteSession(ctx context.Context, idHash string) error {
 	return nil
 }
 
-// EndBrowserSessions ends the sessions that a user has at Sentinel's login page.
+// EndBrowserSessions ends the sessions that a user has at Sentinel's login page,
+// and the codes that they gave and nobody has used.
 func (s *Store) EndBrowserSessions(ctx context.Context, account, userID string) error {
-	return s.endSessions(ctx, account, userID, lambda.SessionBrowser)
+	if err := s.endSessions(ctx, account, userID, lambda.SessionBrowser); err != nil {
+		return err
+	}
+	return s.endCodes(ctx, account, userID)
 }
 
 // EndUserSessions ends everything that a user has begun: sessions of every kind,
