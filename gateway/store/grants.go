@@ -77,8 +77,11 @@ func (s *Store) createCode(ctx context.Context, code *lambda.Code, sk, index str
 		case must && session.Request != request:
 			return lambda.Conflict(lambda.CodeGeneral, "this login has answered its request already")
 		}
+		when := []clientv3.Cmp{unchanged(sk, modRevision(first(seen, 0))), noneNewer(index, seen.Header.Revision)}
 		then := slices.Clone(puts)
 		for _, hash := range surplus(all(seen, 1), code.ClientID, MaxCodes, index) {
+			// One that is used meanwhile leaves the index, and must stay: it tells a replay.
+			when = append(when, exists(index+hash))
 			then = append(then, clientv3.OpDelete(codesRoot+hash), clientv3.OpDelete(index+hash))
 		}
 		if request != "" && session.Request == request {
@@ -89,9 +92,7 @@ func (s *Store) createCode(ctx context.Context, code *lambda.Code, sk, index str
 			}
 			then = append(then, clientv3.OpPut(sk, value, clientv3.WithIgnoreLease()))
 		}
-		r, err := s.commit(ctx, []clientv3.Cmp{
-			unchanged(sk, modRevision(first(seen, 0))), noneNewer(index, seen.Header.Revision),
-		}, then, nil)
+		r, err := s.commit(ctx, when, then, nil)
 		if err != nil || r.Succeeded {
 			return err
 		}

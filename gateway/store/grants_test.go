@@ -504,3 +504,31 @@ func TestGrantsLeaveNoLeasesBehind(t *testing.T) {
 	require.NoError(t, s.EndGrant(t.Context(), grant.ID))
 	require.LessOrEqual(t, leases(), before+1)
 }
+
+// TestACodeThatIsUsedWhileAnotherTakesItsPlace uses the oldest code of many after
+// the next one has been found to be one too many.
+func TestACodeThatIsUsedWhileAnotherTakesItsPlace(t *testing.T) {
+	s, other := open(t), open(t)
+	session := browser(t, s)
+	oldest := newCode(s, session)
+	require.NoError(t, s.CreateCode(t.Context(), oldest, "", false))
+	for range store.MaxCodes - 1 {
+		require.NoError(t, s.CreateCode(t.Context(), newCode(s, session), "", false))
+	}
+	grant := newGrant(other, oldest)
+	calls := 0
+	next := newCode(other, session)
+	s.Now = func() time.Time {
+		if calls++; calls == 2 { // the second look at the clock comes after the codes were read
+			require.NoError(t, other.UseCode(t.Context(), grant, newAccess(other, grant)))
+		}
+		return time.Now()
+	}
+	require.NoError(t, s.CreateCode(t.Context(), next, "", false))
+	require.Greater(t, calls, 2, "it had to look again")
+	used, err := other.Code(t.Context(), oldest.Hash)
+	require.NoError(t, err, "a second use of it must be recognised")
+	require.Equal(t, grant.ID, used.GrantID)
+	_, err = other.Code(t.Context(), next.Hash)
+	require.NoError(t, err)
+}
