@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"math"
 	"sync"
 	"time"
 
@@ -50,7 +49,7 @@ func (s *Store) Register(ctx context.Context, id string, ttl time.Duration) (*Pr
 	if err != nil {
 		return nil, err
 	}
-	lease, err := s.grant(ctx, time.Duration(math.Ceil(ttl.Seconds()))*time.Second)
+	lease, err := s.newLease(ctx, ttl)
 	if err != nil {
 		return nil, fmt.Errorf("register gateway %s: %w", id, err)
 	}

@@ -2,13 +2,11 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/sluice-faas/sluice/gateway/lambda"
@@ -47,7 +45,7 @@ func (s *Store) CreateCode(ctx context.Context, code *lambda.Code, request strin
 	if err != nil {
 		return err
 	}
-	lease, err := s.grant(ctx, code.ExpiresAt.Sub(s.Now()))
+	lease, err := s.newLease(ctx, code.ExpiresAt.Sub(s.Now()))
 	if err != nil {
 		return fmt.Errorf("create code: %w", err)
 	}
@@ -186,7 +184,7 @@ func (s *Store) UseCode(ctx context.Context, grant *lambda.Grant, token *lambda.
 	if err != nil {
 		return err
 	}
-	leases, err := s.leases(ctx, grant.ExpiresAt, token.ExpiresAt)
+	leases, err := s.newLeases(ctx, grant.ExpiresAt, token.ExpiresAt)
 	if err != nil {
 		return fmt.Errorf("use code: %w", err)
 	}
@@ -196,8 +194,7 @@ func (s *Store) UseCode(ctx context.Context, grant *lambda.Grant, token *lambda.
 		clientv3.OpPut(tk, tv, clientv3.WithLease(leases[1])),
 	})
 	if err != nil {
-		s.revoke(ctx, leases[0])
-		s.revoke(ctx, leases[1])
+		s.revokeAll(ctx, leases)
 		return fmt.Errorf("use code: %w", err)
 	}
 	return nil
@@ -250,26 +247,6 @@ func surplusGrants(entries []*mvccpb.KeyValue, clientID, index string) []string 
 	return append(ends, surplus(kept, "", MaxUserGrants, index)...)
 }
 
-// leases makes one lease for each end.
-func (s *Store) leases(ctx context.Context, ends ...time.Time) ([]clientv3.LeaseID, error) {
-	var made []clientv3.LeaseID
-	for _, end := range ends {
-		lease, err := s.grant(ctx, end.Sub(s.Now()))
-		if err != nil {
-			s.revokeAll(ctx, made)
-			return nil, err
-		}
-		made = append(made, lease)
-	}
-	return made, nil
-}
-
-func (s *Store) revokeAll(ctx context.Context, leases []clientv3.LeaseID) {
-	for _, lease := range leases {
-		s.revoke(ctx, lease)
-	}
-}
-
 // Grant reads a grant by the hash of its id. One that has ended is NotFound.
 func (s *Store) Grant(ctx context.Context, idHash string) (*lambda.Grant, error) {
 	grant, err := one[lambda.Grant](ctx, s, "grant", grantsRoot, idHash)
@@ -293,7 +270,7 @@ func (s *Store) RotateGrant(ctx context.Context, idHash, old, refresh string, un
 	if err != nil {
 		return err
 	}
-	lease, err := s.grant(ctx, token.ExpiresAt.Sub(s.Now()))
+	lease, err := s.newLease(ctx, token.ExpiresAt.Sub(s.Now()))
 	if err != nil {
 		return fmt.Errorf("rotate grant: %w", err)
 	}
@@ -364,20 +341,6 @@ func (s *Store) rotateGrant(ctx context.Context, idHash, old, refresh string, un
 		}
 	}
 	return overtaken("rotate grant")
-}
-
-// keepAlive lets a lease last for its whole time again.
-func (s *Store) keepAlive(ctx context.Context, lease clientv3.LeaseID) error {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	_, err := s.client.KeepAliveOnce(ctx, lease)
-	switch {
-	case errors.Is(err, rpctypes.ErrLeaseNotFound):
-		return missing("lease", fmt.Sprint(lease))
-	case err != nil:
-		return s.wrap(ctx, err)
-	}
-	return nil
 }
 
 // endTokens gives what ends these tokens, and the leases that they leave.

@@ -71,7 +71,7 @@ func (s *Store) commitOnce(ctx context.Context, o *Once, id string, when []clien
 	if err := s.mayRemember(ctx, o.Account); err != nil {
 		return nil, err
 	}
-	lease, err := s.grant(ctx, s.Limits.IdempotencyReceipt)
+	lease, err := s.newLease(ctx, s.Limits.IdempotencyReceipt)
 	if err != nil {
 		return nil, err
 	}

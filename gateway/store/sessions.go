@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"math"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -20,9 +19,6 @@ const MaxSessions = 50
 // maxEvicted bounds what one transaction ends to make room. There is no more
 // than one to end unless a limit was larger before.
 const maxEvicted = 10
-
-// revokeTimeout bounds the clean-up of a lease that its keys no longer need.
-const revokeTimeout = 2 * time.Second
 
 // sessionKeys are the keys of one session. token is empty for one without.
 type sessionKeys struct{ session, index, token string }
@@ -87,7 +83,7 @@ func (s *Store) CreateSession(ctx context.Context, user *lambda.User, session *l
 		t.ExpiresAt = session.ExpiresAt
 		token = &t
 	}
-	lease, err := s.grant(ctx, session.ExpiresAt.Sub(s.Now()))
+	lease, err := s.newLease(ctx, session.ExpiresAt.Sub(s.Now()))
 	if err != nil {
 		return fmt.Errorf("create session: %w", err)
 	}
@@ -136,9 +132,7 @@ func (s *Store) createSession(ctx context.Context, user *lambda.User, k sessionK
 			return err
 		case r.Succeeded:
 			s.wrote(r.Header.Revision)
-			for _, l := range leases {
-				s.revoke(ctx, l)
-			}
+			s.revokeAll(ctx, leases)
 			return nil
 		}
 		for i := range taken {
@@ -279,7 +273,7 @@ func (s *Store) extendSession(ctx context.Context, session *lambda.Session, unti
 		token.ExpiresAt = until
 		when = append(when, unchanged(k.token, modRevision(first(seen, 1))))
 	}
-	lease, err := s.grant(ctx, until.Sub(s.Now()))
+	lease, err := s.newLease(ctx, until.Sub(s.Now()))
 	if err != nil {
 		return false, err
 	}
@@ -377,31 +371,4 @@ func (s *Store) Token(ctx context.Context, hash string) (*lambda.Token, error) {
 		return nil, missing("token", hash)
 	}
 	return token, err
-}
-
-func (s *Store) grant(ctx context.Context, ttl time.Duration) (clientv3.LeaseID, error) {
-	seconds := int64(math.Ceil(ttl.Seconds()))
-	if seconds < 1 {
-		return 0, lambda.Invalid("expiresAt", "the end of the session has passed")
-	}
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	r, err := s.client.Grant(ctx, seconds)
-	if err != nil {
-		return 0, s.wrap(ctx, err)
-	}
-	return r.ID, nil
-}
-
-// revoke ends a lease that nothing needs any more, also when the caller has
-// left. It would end by itself, so a failure is told to the log alone.
-func (s *Store) revoke(ctx context.Context, lease clientv3.LeaseID) {
-	if lease == clientv3.NoLease {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)
-	defer cancel()
-	if _, err := s.client.Revoke(ctx, lease); err != nil {
-		s.log.Debug().Err(err).Msg("a lease was left to end by itself")
-	}
 }

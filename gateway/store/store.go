@@ -42,7 +42,8 @@ const (
 // Store is safe for concurrent use.
 type Store struct {
 	// Limits apply to writes: Lambdas, DeployedLambdas, Domains, History,
-	// IdempotencyReceipt, IdempotencyKeys, Accounts, Users, Profiles and Apps. Set them before first use; New sets the defaults.
+	// IdempotencyReceipt, IdempotencyKeys, Accounts, Users, Profiles and Apps. Set
+	// them before first use; New sets the defaults.
 	Limits lambda.Limits
 	// Now tells the time. Set it before first use; New sets time.Now.
 	Now func() time.Time
