@@ -61,15 +61,8 @@ func appNameTaken(a *lambda.App) error {
 // account stay as they are. An app that does not exist is NotFound, a client
 // name that another has a Conflict.
 func (s *Store) UpdateApp(ctx context.Context, account, clientID string, change func(*lambda.App) error) (*lambda.App, error) {
-	k, err := key(appsRoot, account, clientID)
-	if err != nil {
-		return nil, missing("app", clientID)
-	}
 	var saved *lambda.App
-	err = update(ctx, s, "update app "+clientID, k, func(old *lambda.App, w *write) error {
-		if old == nil {
-			return missing("app", clientID)
-		}
+	err := existing(ctx, s, "update", "app", appsRoot, account, clientID, func(old *lambda.App, w *write) error {
 		next := *old
 		if err := change(&next); err != nil {
 			return err
@@ -79,7 +72,7 @@ func (s *Store) UpdateApp(ctx context.Context, account, clientID string, change 
 			return err
 		}
 		saved = &next
-		return w.put(k, saved)
+		return w.put(w.key, saved)
 	})
 	if err != nil {
 		return nil, err
@@ -90,20 +83,7 @@ func (s *Store) UpdateApp(ctx context.Context, account, clientID string, change 
 // DeleteApp uninstalls an app, which may may refuse (nil: it may not): its secret
 // and its tokens are worth nothing any more. One that does not exist is NotFound.
 func (s *Store) DeleteApp(ctx context.Context, account, clientID string, may func(*lambda.App) error) error {
-	k, err := key(appsRoot, account, clientID)
-	if err != nil {
-		return missing("app", clientID)
-	}
-	return update(ctx, s, "delete app "+clientID, k, func(old *lambda.App, w *write) error {
-		if old == nil {
-			return missing("app", clientID)
-		}
-		if may != nil {
-			if err := may(old); err != nil {
-				return err
-			}
-		}
-		w.delete(k)
+	return remove(ctx, s, "app", appsRoot, account, clientID, may, func(old *lambda.App, w *write) error {
 		return s.moveAppName(ctx, w, old, nil)
 	})
 }

@@ -82,24 +82,8 @@ func (s *Store) Profiles(ctx context.Context, account string) ([]lambda.Profile,
 // DeleteProfile removes a profile, which may may refuse (nil: it may not). While
 // users have it that is a Conflict with CodeProfileInUse.
 func (s *Store) DeleteProfile(ctx context.Context, account, name string, may func(*lambda.Profile) error) error {
-	k, err := key(profilesRoot, account, name)
-	if err != nil {
-		return missing("profile", name)
-	}
-	return update(ctx, s, "delete profile "+name, k, func(old *lambda.Profile, w *write) error {
-		if old == nil {
-			return missing("profile", name)
-		}
-		if may != nil {
-			if err := may(old); err != nil {
-				return err
-			}
-		}
-		if err := s.unused(ctx, w, old); err != nil {
-			return err
-		}
-		w.delete(k)
-		return nil
+	return remove(ctx, s, "profile", profilesRoot, account, name, may, func(old *lambda.Profile, w *write) error {
+		return s.unused(ctx, w, old)
 	})
 }
 

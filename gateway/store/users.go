@@ -85,15 +85,8 @@ func loginTaken(u *lambda.User) error {
 // and login name stay as they are, whatever it does to them. A user that does
 // not exist is NotFound, a profile that does not Invalid.
 func (s *Store) UpdateUser(ctx context.Context, account, id string, change func(*lambda.User) error) (*lambda.User, error) {
-	k, err := key(usersRoot, account, id)
-	if err != nil {
-		return nil, missing("user", id)
-	}
 	var saved *lambda.User
-	err = update(ctx, s, "update user "+id, k, func(old *lambda.User, w *write) error {
-		if old == nil {
-			return missing("user", id)
-		}
+	err := existing(ctx, s, "update", "user", usersRoot, account, id, func(old *lambda.User, w *write) error {
 		next := *old
 		if err := change(&next); err != nil {
 			return err
@@ -103,7 +96,7 @@ func (s *Store) UpdateUser(ctx context.Context, account, id string, change func(
 			return err
 		}
 		saved = &next
-		return w.put(k, saved)
+		return w.put(w.key, saved)
 	})
 	if err != nil {
 		return nil, err
@@ -114,20 +107,7 @@ func (s *Store) UpdateUser(ctx context.Context, account, id string, change func(
 // DeleteUser removes a user, whom may may refuse to let go (nil: it may not),
 // and then its sessions. A user that does not exist is NotFound.
 func (s *Store) DeleteUser(ctx context.Context, account, id string, may func(*lambda.User) error) error {
-	k, err := key(usersRoot, account, id)
-	if err != nil {
-		return missing("user", id)
-	}
-	err = update(ctx, s, "delete user "+id, k, func(old *lambda.User, w *write) error {
-		if old == nil {
-			return missing("user", id)
-		}
-		if may != nil {
-			if err := may(old); err != nil {
-				return err
-			}
-		}
-		w.delete(k)
+	err := remove(ctx, s, "user", usersRoot, account, id, may, func(old *lambda.User, w *write) error {
 		w.delete(loginsRoot + account + "/" + old.LoginName)
 		return nil
 	})

@@ -12,6 +12,7 @@ import (
 // write is one transaction while it is put together: what must still hold when
 // it is committed, and what it then does.
 type write struct {
+	key  string // of what it is about
 	when []clientv3.Cmp
 	then []clientv3.Op
 }
@@ -41,7 +42,7 @@ func update[T any](ctx context.Context, s *Store, what, k string, decide func(ol
 		if err != nil {
 			return err
 		}
-		w := &write{when: []clientv3.Cmp{unchanged(k, modRevision(kv))}}
+		w := &write{key: k, when: []clientv3.Cmp{unchanged(k, modRevision(kv))}}
 		if err := decide(old, w); err != nil {
 			return err
 		}
@@ -58,6 +59,35 @@ func update[T any](ctx context.Context, s *Store, what, k string, decide func(ol
 		}
 	}
 	return overtaken(what)
+}
+
+// existing is update of what must be there: where nothing is, or nothing can be,
+// it is NotFound.
+func existing[T any](ctx context.Context, s *Store, verb, noun, folder, account, name string, decide func(old *T, w *write) error) error {
+	k, err := key(folder, account, name)
+	if err != nil {
+		return missing(noun, name)
+	}
+	return update(ctx, s, verb+" "+noun+" "+name, k, func(old *T, w *write) error {
+		if old == nil {
+			return missing(noun, name)
+		}
+		return decide(old, w)
+	})
+}
+
+// remove deletes what must be there, if may, which may be nil, has nothing
+// against it; also adds what goes with it.
+func remove[T any](ctx context.Context, s *Store, noun, folder, account, name string, may func(*T) error, also func(old *T, w *write) error) error {
+	return existing(ctx, s, "delete", noun, folder, account, name, func(old *T, w *write) error {
+		if may != nil {
+			if err := may(old); err != nil {
+				return err
+			}
+		}
+		w.delete(w.key)
+		return also(old, w)
+	})
 }
 
 // creation is something new of which there may be only so many.
