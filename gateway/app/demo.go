@@ -26,10 +26,6 @@ const (
 	demoName    = "Demo"
 	sampleName  = "hello"
 	sampleBy    = "sluice dev"
-
-	grantCredentials = lambda.GrantCredentials
-	grantCode        = lambda.GrantCode
-	grantRefresh     = lambda.GrantRefresh
 )
 
 // User is a person of the demo account.
@@ -53,7 +49,7 @@ type OAuthApp struct {
 // responseTypes are those of the contract's example for its grants
 // (contract/oauth2.md §1.5).
 func (a OAuthApp) responseTypes() []string {
-	if slices.Contains(a.GrantTypes, grantCode) {
+	if slices.Contains(a.GrantTypes, lambda.GrantCode) {
 		return []string{lambda.ResponseCode}
 	}
 	return []string{"token"}
@@ -102,11 +98,11 @@ func newDemo() *demo {
 	d.Apps = []OAuthApp{
 		{
 			Name: "demo-caller", ClientID: newID(), ClientSecret: auth.NewClientSecret(),
-			GrantTypes: []string{grantCredentials}, Scope: auth.ScopeInvoke,
+			GrantTypes: []string{lambda.GrantCredentials}, Scope: auth.ScopeInvoke,
 		},
 		{
 			Name: "demo-website", ClientID: newID(), ClientSecret: auth.NewClientSecret(),
-			GrantTypes:   []string{grantCode, grantRefresh},
+			GrantTypes:   []string{lambda.GrantCode, lambda.GrantRefresh},
 			RedirectURIs: []string{"http://localhost:3000/callback", "http://localhost/callback"}, Scope: auth.ScopeInvoke,
 		},
 	}
@@ -160,8 +156,8 @@ func (d *demo) check() error {
 			return fmt.Errorf("app %q is incomplete", a.Name)
 		}
 	}
-	if _, ok := appFor(d.Apps, grantCredentials); !ok {
-		return fmt.Errorf("no app has the grant %s", grantCredentials)
+	if _, ok := appFor(d.Apps, lambda.GrantCredentials); !ok {
+		return fmt.Errorf("no app has the grant %s", lambda.GrantCredentials)
 	}
 	if d.Lambda.UUID == "" || d.Lambda.Name == "" {
 		return errors.New("lambda is incomplete")

@@ -110,7 +110,7 @@ func (a *App) banner(took time.Duration) string {
 	for _, w := range a.warnings {
 		line("\n  %s %s", a.progress.paint("33", "Note:"), w)
 	}
-	if _, ok := appFor(i.Apps, grantCredentials); ok {
+	if _, ok := appFor(i.Apps, lambda.GrantCredentials); ok {
 		line("\n%s\n\n%s", bold(a.curlTitle()), a.curl())
 	}
 	line("")
@@ -128,10 +128,10 @@ func (a *App) curlTitle() string {
 // does: it gets a token with client credentials and calls the lambda with it.
 func (a *App) curl() string {
 	i := a.info
-	app, _ := appFor(i.Apps, grantCredentials) // banner saw to it
+	app, _ := appFor(i.Apps, lambda.GrantCredentials) // banner saw to it
 	curl := "curl -sS --cacert " + quote(i.CA) + " "
 	token := curl + quote(i.URLs.Sentinel+"/sentinel/api/account/"+i.AccountID+"/app/token?v=2.0") +
-		" -d grant_type=" + grantCredentials + " -d client_id=" + app.ClientID + " -d client_secret=" + app.ClientSecret
+		" -d grant_type=" + lambda.GrantCredentials + " -d client_id=" + app.ClientID + " -d client_secret=" + app.ClientSecret
 	if i.Lambda == nil {
 		return token
 	}

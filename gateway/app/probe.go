@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/sluice-faas/sluice/gateway/lambda"
 )
 
 // probeTimeout bounds the whole check of a start, the first call of a lambda on
@@ -31,7 +33,7 @@ func (a *App) probe(ctx context.Context) error {
 	if _, err := p.get(ctx, a.info.URLs.CSDS+"/api/account/"+a.info.AccountID+"/service/baseURI.json?version=1.0"); err != nil {
 		return fmt.Errorf("the Domain API: %w", err)
 	}
-	if app, ok := appFor(a.info.Apps, grantCredentials); ok {
+	if app, ok := appFor(a.info.Apps, lambda.GrantCredentials); ok {
 		if err := a.probeCall(ctx, p, app); err != nil {
 			return err
 		}
@@ -87,7 +89,7 @@ func (p prober) do(req *http.Request) ([]byte, error) {
 }
 
 func (p prober) token(ctx context.Context, app OAuthApp) (string, error) {
-	form := url.Values{"grant_type": {grantCredentials}, "client_id": {app.ClientID}, "client_secret": {app.ClientSecret}}
+	form := url.Values{"grant_type": {lambda.GrantCredentials}, "client_id": {app.ClientID}, "client_secret": {app.ClientSecret}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost,
 		p.info.URLs.Sentinel+"/sentinel/api/account/"+p.info.AccountID+"/app/token?v=2.0", strings.NewReader(form.Encode()))
 	if err != nil {

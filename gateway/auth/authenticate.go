@@ -158,7 +158,7 @@ func (a *Authenticator) opaque(ctx context.Context, token, account string) (*Pri
 		if err != nil {
 			return nil, err
 		}
-		if app == nil || !slices.Contains(app.GrantTypes, grantCode) {
+		if app == nil || !slices.Contains(app.GrantTypes, lambda.GrantCode) {
 			return nil, unauthorized("the app of this token is no longer installed for users of account %s", account)
 		}
 		p.Kind, p.ClientID = Access, t.ClientID
@@ -199,7 +199,7 @@ func (a *Authenticator) signed(ctx context.Context, token, account string) (*Pri
 	if err != nil {
 		return nil, err
 	}
-	if app == nil || !slices.Contains(app.GrantTypes, grantClientCredentials) {
+	if app == nil || !slices.Contains(app.GrantTypes, lambda.GrantCredentials) {
 		return nil, unauthorized("the app of this token is no longer installed for client credentials on account %s", account)
 	}
 	if v.principal == nil || v.appScope != app.Scope {

@@ -279,34 +279,10 @@ func redirectOf(app *lambda.App, named string) (string, error) {
 	case named == "":
 		uri = app.RedirectURIs[0]
 	}
-	if err := CheckRedirectURI(uri); err != nil {
+	if err := lambda.CheckRedirectURI(uri); err != nil {
 		return "", oauthInvalid("invalid_request", "this app is installed with a redirect URI that cannot be used: "+err.Error())
 	}
 	return uri, nil
-}
-
-// CheckRedirectURI says what is wrong with a redirect URI: it must be absolute,
-// without a fragment (RFC 6749 §3.1.2), and of a scheme that leads to an app: http,
-// https, or one that an app registers for itself, which has a dot in its name (RFC
-// 8252 §7.1).
-func CheckRedirectURI(uri string) error {
-	u, err := url.Parse(uri)
-	ascii := !strings.ContainsFunc(uri, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("\"<>\\^`{|}", r) })
-	switch {
-	case err != nil || u.Scheme == "":
-		return errors.New("it is no absolute URI")
-	case !ascii:
-		return errors.New("it holds a character that no URI may hold: percent-encode it")
-	case strings.Contains(uri, "#"):
-		return errors.New("it has a fragment")
-	case u.Scheme != "http" && u.Scheme != "https" && !strings.Contains(u.Scheme, "."):
-		return errors.New("its scheme is not http, https or a name with a dot, as apps register it for themselves")
-	case (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() == "":
-		return errors.New("it has no host")
-	case u.User != nil:
-		return errors.New("it holds a user name")
-	}
-	return nil
 }
 
 // check reads what the app is told of when it is wrong.
@@ -326,11 +302,11 @@ func (a *authorization) checkType() (code, description string) {
 	switch kind := a.param("response_type"); {
 	case kind == "":
 		return "invalid_request", "response_type is missing: send code"
-	case kind != "code":
+	case kind != lambda.ResponseCode:
 		return "unsupported_response_type", "response_type must be code"
-	case !slices.Contains(a.app.GrantTypes, grantCode):
+	case !slices.Contains(a.app.GrantTypes, lambda.GrantCode):
 		return "unauthorized_client", "this app is not installed for authorization_code"
-	case len(types) > 0 && !slices.Contains(types, "code"):
+	case len(types) > 0 && !slices.Contains(types, lambda.ResponseCode):
 		return "unauthorized_client", "this app is not installed for the response type code"
 	}
 	if mode := a.param("response_mode"); mode != "" && mode != "query" {
@@ -360,15 +336,7 @@ func (a *authorization) checkScope() (code, description string) {
 // isScope reports whether s has the form of a scope (RFC 6749 §3.3), or is empty.
 // What scopes it names does not matter: a token carries what its user may do.
 func isScope(s string) bool {
-	if s == "" {
-		return true
-	}
-	for _, token := range strings.Split(s, " ") {
-		if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
-			return false
-		}
-	}
-	return true
+	return s == "" || !slices.ContainsFunc(strings.Split(s, " "), func(token string) bool { return !lambda.IsScopeToken(token) })
 }
 
 // checkPrompt reads prompt. There is no consent to ask for, so that is ignored,

@@ -56,9 +56,9 @@ func (s *Service) token(w http.ResponseWriter, r *http.Request) (tokens, error) 
 	switch {
 	case err != nil:
 		return tokens{}, err
-	case grant == grantCode:
+	case grant == lambda.GrantCode:
 		return s.useCode(ctx, app, form)
-	case grant == grantRefresh:
+	case grant == lambda.GrantRefresh:
 		return s.useRefresh(ctx, app, form)
 	case grant == "":
 		return tokens{}, oauthInvalid("invalid_request", "grant_type is missing: send authorization_code or refresh_token")
@@ -103,8 +103,8 @@ func (s *Service) useCode(ctx context.Context, app *lambda.App, form url.Values)
 	}
 	code, redirect, verifier := f[0], f[1], f[2]
 	switch {
-	case !slices.Contains(app.GrantTypes, grantCode):
-		return tokens{}, notInstalledFor(grantCode)
+	case !slices.Contains(app.GrantTypes, lambda.GrantCode):
+		return tokens{}, notInstalledFor(lambda.GrantCode)
 	case code == "":
 		return tokens{}, oauthInvalid("invalid_request", "code is missing")
 	case !isToken(code):
@@ -220,7 +220,7 @@ func (s *Service) begun(ctx context.Context, app *lambda.App, c *lambda.Code) (t
 		AuthTime: c.AuthTime, CreatedAt: now.UTC(), ExpiresAt: now.Add(s.cfg.AccessLifetime).UTC(),
 	}
 	issued := s.issue(access)
-	if slices.Contains(app.GrantTypes, grantRefresh) {
+	if slices.Contains(app.GrantTypes, lambda.GrantRefresh) {
 		issued.RefreshToken = grantID + NewToken()
 		grant.RefreshHash, grant.ExpiresAt = Hash(issued.RefreshToken), now.Add(s.cfg.GrantLifetime).UTC()
 	}
@@ -258,8 +258,8 @@ func (s *Service) useRefresh(ctx context.Context, app *lambda.App, form url.Valu
 	}
 	refresh, scope := f[0], f[1]
 	switch {
-	case !slices.Contains(app.GrantTypes, grantRefresh):
-		return tokens{}, notInstalledFor(grantRefresh)
+	case !slices.Contains(app.GrantTypes, lambda.GrantRefresh):
+		return tokens{}, notInstalledFor(lambda.GrantRefresh)
 	case refresh == "":
 		return tokens{}, oauthInvalid("invalid_request", "refresh_token is missing")
 	case !isScope(scope):

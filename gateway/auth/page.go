@@ -56,7 +56,7 @@ func (s *Service) HandleLoginPage(w http.ResponseWriter, r *http.Request) error 
 		return refuse(w, r, err)
 	}
 	page := newLoginPage(a)
-	if hint := a.param("login_hint"); len(hint) <= maxLoginNameLength {
+	if hint := a.param("login_hint"); len(hint) <= lambda.MaxLoginName {
 		page.Username = hint
 	}
 	return page.respond(w, a, http.StatusOK)
@@ -154,7 +154,7 @@ func (s *Service) loginFailed(w http.ResponseWriter, r *http.Request, a *authori
 		return respondPageError(w, r, err)
 	}
 	page := newLoginPage(a)
-	if len(username) <= maxLoginNameLength {
+	if len(username) <= lambda.MaxLoginName {
 		page.Username = strings.ToValidUTF8(username, "")
 	}
 	page.Error = sentence(e.Message)
@@ -234,7 +234,7 @@ func formTargets(redirectURI string) string {
 	if err != nil {
 		return "'self'"
 	}
-	if (u.Scheme != "http" && u.Scheme != "https") || !plainHost.MatchString(u.Hostname()) {
+	if !plainHost.MatchString(u.Hostname()) {
 		return "'self' " + u.Scheme + ":"
 	}
 	return "'self' " + u.Scheme + "://" + u.Host

@@ -80,7 +80,6 @@ func TestTheFormMayLeadToTheApp(t *testing.T) {
 		"http://[::1]:3000/cb":            "'self' http:", // no policy can name it
 		"https://a;script-src/cb":         "'self' https:",
 		"https://a,b'unsafe-inline'/cb":   "'self' https:",
-		"com.example.app:/cb":             "'self' com.example.app:",
 	} {
 		t.Run(uri, func(t *testing.T) {
 			g := start(t)

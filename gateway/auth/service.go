@@ -18,12 +18,8 @@ import (
 )
 
 const (
-	grantClientCredentials = "client_credentials"
-	grantCode              = "authorization_code"
-	grantRefresh           = "refresh_token"
-	maxClientIDLength      = 128
-	maxClientSecretLength  = 256
-	maxLoginNameLength     = 256
+	maxClientIDLength     = 128
+	maxClientSecretLength = 256
 )
 
 // Service hands out tokens. Safe for concurrent use.
@@ -105,15 +101,15 @@ func (s *Service) AppToken(ctx context.Context, account, grant, clientID string,
 		return "", invalidAccount()
 	case grant == "":
 		return "", oauthInvalid("invalid_request", "grant_type is missing: send client_credentials")
-	case grant != grantClientCredentials:
+	case grant != lambda.GrantCredentials:
 		return "", oauthInvalid("unsupported_grant_type", "grant_type must be client_credentials here")
 	}
 	app, err := s.client(ctx, account, credentials{id: clientID, secrets: secret})
 	if err != nil {
 		return "", err
 	}
-	if !slices.Contains(app.GrantTypes, grantClientCredentials) {
-		return "", notInstalledFor(grantClientCredentials)
+	if !slices.Contains(app.GrantTypes, lambda.GrantCredentials) {
+		return "", notInstalledFor(lambda.GrantCredentials)
 	}
 	token, err := s.signAppToken(ctx, app)
 	if err != nil {
@@ -233,8 +229,8 @@ func checkCredentials(account, username, password string) error {
 		return lambda.Invalid("account", "the account in the path must be all digits")
 	case username == "" || password == "":
 		return lambda.Invalid("username", "username and password are needed")
-	case len(username) > maxLoginNameLength:
-		return lambda.Invalid("username", "username has %d bytes: the limit is %d", len(username), maxLoginNameLength)
+	case len(username) > lambda.MaxLoginName:
+		return lambda.Invalid("username", "username has %d bytes: the limit is %d", len(username), lambda.MaxLoginName)
 	case !utf8.ValidString(username) || strings.ContainsFunc(username, unicode.IsControl):
 		return lambda.Invalid("username", "username holds a control character")
 	case len(password) > MaxPasswordLength:

@@ -113,15 +113,26 @@ func (a *App) checkRedirects() error {
 		if slices.Contains(a.RedirectURIs[:i], uri) {
 			return Invalid(field, "redirect_uris holds %.150s twice: remove one", uri)
 		}
-		u, err := parseURI(field, uri, MaxRedirectURI)
-		switch {
-		case err != nil:
+		if err := CheckRedirectURI(uri); err != nil {
 			return err
-		case strings.Contains(uri, "#"):
-			return Invalid(field, "redirect_uris: %q has a fragment: remove what begins with #", uri)
-		case u.Scheme == "http" && !isLoopback(u.Hostname()):
-			return Invalid(field, "redirect_uris: %q would carry the code in clear over a network: use https, or http with localhost", uri)
 		}
+	}
+	return nil
+}
+
+// CheckRedirectURI says what is wrong with a place to send codes to: it must be a
+// URI of the web, without a fragment (RFC 6749 §3.1.2), that a code reaches over
+// TLS or without leaving the machine.
+func CheckRedirectURI(uri string) error {
+	const field = "redirect_uris"
+	u, err := parseURI(field, uri, MaxRedirectURI)
+	switch {
+	case err != nil:
+		return err
+	case strings.Contains(uri, "#"):
+		return Invalid(field, "redirect_uris: %q has a fragment: remove what begins with #", uri)
+	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+		return Invalid(field, "redirect_uris: %q would carry the code in clear over a network: use https, or http with localhost", uri)
 	}
 	return nil
 }
@@ -216,11 +227,16 @@ func (a *App) checkScope() error {
 		switch {
 		case token == "":
 			return Invalid(field, "scope begins or ends with a blank, or holds two in a row: write names with one blank between them")
-		case strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }):
+		case !IsScopeToken(token):
 			return Invalid(field, "scope holds %.50q, which has a character that no scope has", token)
 		}
 	}
 	return nil
+}
+
+// IsScopeToken reports whether s has the form of one scope (RFC 6749 §3.3).
+func IsScopeToken(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' })
 }
 
 // checkCapabilities bounds what is kept without being looked at.
