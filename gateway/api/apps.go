@@ -43,17 +43,10 @@ func appRevision(a *lambda.App) string {
 func viewApp(a *lambda.App) appView {
 	return appView{
 		ClientID: a.ClientID, ClientName: a.ClientName, DisplayName: a.DisplayName, Description: a.Description,
-		GrantTypes: orNoText(a.GrantTypes), RedirectURIs: orNoText(a.RedirectURIs), ResponseTypes: orNoText(a.ResponseTypes),
+		GrantTypes: orNone(a.GrantTypes), RedirectURIs: orNone(a.RedirectURIs), ResponseTypes: orNone(a.ResponseTypes),
 		Scope: a.Scope, LogoURI: a.LogoURI, EntryURI: a.EntryURI, QuickLaunchEnabled: a.QuickLaunchEnabled,
 		Capabilities: a.Capabilities, CreatedAt: wireTime(a.CreatedAt), Revision: appRevision(a),
 	}
-}
-
-func orNoText(texts []string) []string {
-	if texts == nil {
-		return []string{}
-	}
-	return texts
 }
 
 // respondApp answers with an app, and its secret if that is new.

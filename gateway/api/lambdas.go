@@ -111,11 +111,12 @@ func viewDeployment(d *lambda.Deployment) deploymentView {
 	return v
 }
 
-func orNone(pairs []lambda.Pair) []lambda.Pair {
-	if pairs == nil {
-		return []lambda.Pair{}
+// orNone makes of no list an empty one: clients take no null.
+func orNone[T any](list []T) []T {
+	if list == nil {
+		return []T{}
 	}
-	return pairs
+	return list
 }
 
 // listLambdas answers every lambda of the account that fits the filters name

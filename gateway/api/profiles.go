@@ -19,7 +19,7 @@ type profileView struct {
 
 func viewProfile(p *lambda.Profile, users int) profileView {
 	return profileView{
-		Name: p.Name, Roles: orNobody(p.Roles), Users: users,
+		Name: p.Name, Roles: orNone(p.Roles), Users: users,
 		CreatedAt: wireTime(p.CreatedAt), UpdatedAt: wireTime(p.UpdatedAt), Revision: revisionOf(p),
 	}
 }

@@ -39,22 +39,15 @@ type userView struct {
 // editor of the user has to know of.
 func userRevision(u *lambda.User) string {
 	shown := *u
-	shown.PasswordHash, shown.PasswordSetAt, shown.Roles = "", time.Time{}, orNobody(u.Roles)
+	shown.PasswordHash, shown.PasswordSetAt, shown.Roles = "", time.Time{}, orNone(u.Roles)
 	return revisionOf(&shown)
 }
 
 func viewUser(u *lambda.User, profile *lambda.Profile) userView {
 	return userView{
-		ID: u.ID, LoginName: u.LoginName, Profile: u.Profile, Roles: orNobody(u.Roles),
-		EffectiveRoles: orNobody(lambda.EffectiveRoles(u, profile)), CreatedAt: wireTime(u.CreatedAt), Revision: userRevision(u),
+		ID: u.ID, LoginName: u.LoginName, Profile: u.Profile, Roles: orNone(u.Roles),
+		EffectiveRoles: orNone(lambda.EffectiveRoles(u, profile)), CreatedAt: wireTime(u.CreatedAt), Revision: userRevision(u),
 	}
-}
-
-func orNobody(roles []lambda.Role) []lambda.Role {
-	if roles == nil {
-		return []lambda.Role{}
-	}
-	return roles
 }
 
 // respondUser answers with a user and its profile, and the password that was
