@@ -1,5 +1,5 @@
 // Command sluice is the gateway: `sluice dev` runs all of it on one machine, and
-// `sluice account|user|profile|app` manage what a running one keeps.
+// `sluice account|user|profile|app|limits` manage and show what a running one has.
 //
 // Exit codes: 0 after a stop that was asked for, 1 when it failed, 2 when it was
 // called wrongly, 130 when a second signal cut a stop short.

@@ -132,7 +132,8 @@ func (a *App) newAPI() (*api.Server, error) {
 		Live: a.views, Records: a.store, Pool: a.pool, Specs: a.specs, RunTimeout: a.limits.RunTime, Log: a.log,
 	})
 	return api.New(api.Config{
-		Log: a.log, Lambdas: a.store, Domains: a.store, Receipts: a.store, Identity: a.store, Views: a.views, Live: a.views, Authenticate: authenticator, Auth: a.auth, Directory: d,
+		Log: a.log, Lambdas: a.store, Domains: a.store, Receipts: a.store, Identity: a.store, Views: a.views, Live: a.views,
+		Authenticate: authenticator, Auth: a.auth, Directory: d,
 		Invoker: dispatcher, Replays: invoke.NewReplays(invoke.ReplaysConfig{}), Runtimes: a.pool,
 		RuntimeNames: a.runtimeNames(), Metrics: a.metrics, Limits: a.limits,
 	}), nil

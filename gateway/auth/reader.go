@@ -11,9 +11,10 @@ import (
 // memory, strangers above all.
 const readsAtOnce = 32
 
-// reader finds users, profiles, apps and tokens: in memory, and if they are not there,
-// which a change made a moment ago explains, by one bounded read of etcd. Its
-// methods return nil for what does not exist.
+// reader finds users, profiles, apps and tokens: in memory, and if they are not
+// there, which a change made a moment ago explains, by one bounded read of etcd.
+// Codes, grants and sessions are in etcd only. Its methods return nil for what
+// does not exist.
 type reader struct {
 	store   Store
 	views   Views

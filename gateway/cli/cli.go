@@ -1,5 +1,5 @@
-// Package cli is the operator's commands: accounts, users, profiles and apps of a
-// gateway that runs. They speak the gateway's own HTTP API over the socket in its
+// Package cli is the operator's commands: accounts, users, profiles, apps and limits
+// of a gateway that runs. They speak the gateway's own HTTP API over the socket in its
 // data folder (package control), so everything they can do the API can, and the
 // API alone decides what is right.
 //
@@ -9,6 +9,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -148,7 +149,7 @@ func (o *options) accountPath(ctx context.Context, g *gateway) (string, error) {
 	}
 	switch len(accounts) {
 	case 0:
-		return "", fmt.Errorf("there is no account yet: make one with `sluice account create`")
+		return "", errors.New("there is no account yet: make one with `sluice account create`")
 	case 1:
 		return root + accounts[0].ID, nil
 	}

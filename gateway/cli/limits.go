@@ -2,18 +2,19 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"strconv"
 
 	"github.com/spf13/cobra"
+
+	"github.com/sluice-faas/sluice/gateway/lambda"
 )
 
 // limit is one as the API shows it.
 type limit struct {
-	Name  string `json:"name"`
-	Value *int64 `json:"value"`
-	Unit  string `json:"unit"`
-	About string `json:"about"`
+	Name  string      `json:"name"`
+	Value *int64      `json:"value"`
+	Unit  lambda.Unit `json:"unit"`
+	About string      `json:"about"`
 }
 
 func (l limit) row() []string {
@@ -21,8 +22,8 @@ func (l limit) row() []string {
 	if l.Value != nil {
 		value = strconv.FormatInt(*l.Value, 10)
 	}
-	unit := l.Unit
-	if unit == "count" {
+	unit := string(l.Unit)
+	if l.Unit == lambda.UnitCount {
 		unit = ""
 	}
 	return []string{l.Name, value, unit, l.About}
@@ -45,7 +46,7 @@ func listLimits(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return s.print(json.RawMessage(raw), []string{"LIMIT", "VALUE", "UNIT", "OF"}, rows(answer.Limits)...)
+			return s.print(raw, []string{"LIMIT", "VALUE", "UNIT", "OF"}, rows(answer.Limits)...)
 		}),
 	}
 }

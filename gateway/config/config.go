@@ -27,9 +27,10 @@ import (
 // Config is what an operator can set. Dev gives the defaults of `sluice dev`.
 type Config struct {
 	// DataDir is the folder that keeps everything: etcd's files, unless
-	// EtcdEndpoints names others that do, the local CA, the demo credentials. One gateway uses it at a time. Default:
-	// $XDG_DATA_HOME/sluice, or ~/.local/share/sluice, or ./data where there is
-	// no home folder. Load makes it absolute.
+	// EtcdEndpoints names others that do, the local CA, the demo credentials. One
+	// gateway uses it at a time. Default: $XDG_DATA_HOME/sluice, or
+	// ~/.local/share/sluice, or ./data where there is no home folder. Load makes it
+	// absolute.
 	DataDir string `koanf:"data-dir"`
 	// HTTPSAddr is where all services answer over TLS. Default 127.0.0.1:8443;
 	// port 0 takes any free one.

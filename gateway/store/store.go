@@ -1,13 +1,14 @@
 // Package store keeps everything that a gateway must not lose in etcd: accounts
-// and their users and apps, sessions and tokens, lambdas with their versions,
-// deployments, and the pointer to the version that is live.
+// with their users, profiles, apps and domains, sessions, codes, grants and tokens,
+// lambdas with their versions, deployments, and the pointer to the version that is
+// live.
 //
 // Every write is one transaction that compares what it was decided on, so two
 // gateways can never both win. What is read on the way of an invocation is kept
 // in memory by Views; what moves a deployment is followed by Rollouts; both
 // list at a revision and watch from the next.
 //
-// Errors are *lambda.Error: NotFound, Conflict and Invalid for the caller,
+// Errors are *lambda.Error: NotFound, Conflict, Invalid and others for the caller,
 // Unavailable when etcd does not answer. A caller's ended context comes back as
 // its own error.
 package store

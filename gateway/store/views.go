@@ -141,7 +141,8 @@ func (v *Views) SigningKeys() []lambda.SigningKey {
 
 // OnLive has f called after every change of what is live, in the order of the
 // changes: old is nil when nothing was live, now when nothing is. Lookups
-// already tell it, or what came after it. f must return soon: all changes wait for it.
+// already tell it, or what came after it. f must return soon: all changes wait
+// for it.
 func (v *Views) OnLive(f func(old, now *lambda.Live)) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
