@@ -64,6 +64,8 @@ func TestTheOperatorHasASocketInTheDataFolder(t *testing.T) {
 		}
 		http.DefaultClient.CloseIdleConnections()
 	})
+	g.stop(t) // the log is written in the background, and whole by then
+	require.NoFileExists(t, socket)
 	t.Run("the log names the operator, and the process", func(t *testing.T) {
 		var seen map[string]any
 		for _, line := range g.lines("request") {
@@ -74,8 +76,6 @@ func TestTheOperatorHasASocketInTheDataFolder(t *testing.T) {
 		require.Equal(t, "operator", seen["caller"])
 		require.Equal(t, fmt.Sprintf("user %d, process %d", os.Geteuid(), os.Getpid()), seen["remote"])
 	})
-	g.stop(t)
-	require.NoFileExists(t, socket)
 }
 
 func TestDemoCredentialsThatAreNotTrueAnyMoreAreNotShown(t *testing.T) {

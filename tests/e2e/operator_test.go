@@ -93,10 +93,7 @@ func (o *operator) fails(t *testing.T, code int, stdin string, args ...string) s
 // visitor is a client of an account without a token.
 func visitor(t *testing.T, g *dev.Gateway, account string) *client.Client {
 	t.Helper()
-	c, err := client.New(account, client.WithCAFile(g.Info.CA), client.WithEndpoints(client.Endpoints{
-		Invocation: g.Info.URLs["faasGW"], Management: g.Info.URLs["faasUI"],
-		Sentinel: g.Info.URLs["sentinel"], Login: g.Info.URLs["agentVep"],
-	}))
+	c, err := g.ClientOf(account)
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	return c
