@@ -211,6 +211,9 @@ func (a *App) openData(context.Context) (err error) {
 		return err
 	}
 	a.closers.push("the data folder", a.data.close)
+	if w := a.data.warning(); w != "" {
+		a.warnings = append(a.warnings, w)
+	}
 	if err := a.data.remove(infoFile); err != nil {
 		return err
 	}

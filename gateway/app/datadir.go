@@ -31,6 +31,9 @@ func openDataDir(path string) (*dataDir, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, unusable(path, err)
 	}
+	if err := checkOwner(path, os.Geteuid()); err != nil {
+		return nil, unusable(path, err)
+	}
 	lock, err := os.OpenFile(filepath.Join(path, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, unusable(path, err)
@@ -52,6 +55,30 @@ func openDataDir(path string) (*dataDir, error) {
 		return nil, errors.Join(unusable(path, err), lock.Close())
 	}
 	return d, nil
+}
+
+// checkOwner refuses a folder of another user, such as one in /tmp that waits for
+// whoever names it: its owner may have put credentials and links there, and can
+// replace what is put there. Root may use any folder, as it does in containers.
+func checkOwner(path string, uid int) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || uid == 0 || stat.Uid == 0 || int(stat.Uid) == uid {
+		return nil
+	}
+	return fmt.Errorf("it belongs to user %d, who could replace everything in it", stat.Uid)
+}
+
+// warning says what is wrong with the rights of the folder, if anything.
+func (d *dataDir) warning() string {
+	info, err := os.Stat(d.path)
+	if err != nil || info.Mode().Perm()&0o002 == 0 {
+		return ""
+	}
+	return "every user of this machine can replace what is in " + d.path + ": run chmod 700 " + quote(d.path)
 }
 
 // removeLeftovers deletes what a killed process left of writing its files: each

@@ -47,3 +47,31 @@ func TestTheCertificateNamesTheAddressThatTheURLsHave(t *testing.T) {
 	c := settings(t, t.TempDir(), "--https-addr", "gateway.example.org:8443", "--domain", "faasGW=gw.example.org")
 	require.Equal(t, []string{"gw.example.org", "gateway.example.org", "127.0.0.2"}, app.CertificateHosts(c, l))
 }
+
+func TestAFolderOfAnotherUserIsRefused(t *testing.T) {
+	dir, me := t.TempDir(), os.Geteuid()
+	require.NoError(t, app.CheckOwner(dir, me))
+	require.NoError(t, app.CheckOwner(dir, 0), "root may use any")
+	require.NoError(t, app.CheckOwner("/", me), "what is root's is nobody's trap")
+	if me == 0 { // somebody else's folder, without whom there is no way to have one
+		require.NoError(t, os.Chown(dir, 4321, -1))
+		me = 1234
+	} else {
+		me++
+	}
+	require.ErrorContains(t, app.CheckOwner(dir, me), "it belongs to user")
+}
+
+func TestAFolderThatEverybodyCanWriteIsShown(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.Chmod(dir, 0o777)) //nolint:gosec // that is the fault
+	victim := filepath.Join(t.TempDir(), "victim")
+	require.NoError(t, os.WriteFile(victim, []byte("text"), 0o600))
+	require.NoError(t, os.Symlink(victim, filepath.Join(dir, "control.sock")))
+	g := start(t, dir, "--no-sample")
+	require.Contains(t, g.people.String(), "run chmod 700")
+	require.Equal(t, "text", read(t, victim))
+	info, err := os.Lstat(filepath.Join(dir, "control.sock"))
+	require.NoError(t, err)
+	require.Equal(t, os.ModeSocket|0o600, info.Mode())
+}

@@ -54,3 +54,6 @@ func ServeForTest(handler http.Handler, drain time.Duration, log io.Writer) (Ser
 	s := serve("test", newServer(handler, zerolog.New(log)), l, drain, make(chan error, 1))
 	return Serving{Addr: l.Addr().String(), Stop: s.stop}, nil
 }
+
+// CheckOwner checks a data folder for a user.
+func CheckOwner(path string, uid int) error { return checkOwner(path, uid) }
