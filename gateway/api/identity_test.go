@@ -505,7 +505,7 @@ func TestSessionsEndWithTheOldPasswordAlsoWhenWhoResetItLeft(t *testing.T) {
 	req, err := http.NewRequestWithContext(ctx, "POST", g.url+"/api/account/"+account+users+"/id-faas-developer/password", nil)
 	require.NoError(t, err)
 	req.Header.Set("Authorization", "Bearer "+g.tokens[lambda.RoleLPA])
-	_, err = http.DefaultClient.Do(req) //nolint:bodyclose // there is none
+	_, err = http.DefaultClient.Do(req)
 	require.ErrorIs(t, err, context.Canceled)
 	require.Eventually(t, func() bool {
 		return g.do("GET", "/lambdas", g.tokens[lambda.RoleDeveloper], "").StatusCode == http.StatusUnauthorized
