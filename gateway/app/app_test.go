@@ -280,8 +280,10 @@ func TestAStoppingGatewayIsNotReadyAndFinishesItsCalls(t *testing.T) {
 		status, body := g.admin(t, "/readyz")
 		return status == http.StatusServiceUnavailable && strings.Contains(body, "stopping")
 	}, 5*time.Second, 5*time.Millisecond)
-	_, err = g.caller(t).AppToken(t.Context(), "x", "y")
-	require.ErrorContains(t, err, "refused", "nothing new is taken")
+	require.Eventually(t, func() bool {
+		_, err = g.caller(t).AppToken(t.Context(), "x", "y")
+		return err != nil && strings.Contains(err.Error(), "refused")
+	}, 5*time.Second, 5*time.Millisecond, "nothing new is taken")
 	require.NoError(t, <-answered)
 	require.NoError(t, <-closed)
 }

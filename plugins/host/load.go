@@ -37,7 +37,7 @@ func (p *Process) Build(ctx context.Context, source string, deps []Dependency) (
 	switch {
 	case ended != nil:
 		return BuildResult{}, fmt.Errorf("%s: build: %w", p.options.Runtime.Name, ended)
-	case grpcUnavailable(err):
+	case connectionLost(err):
 		return BuildResult{}, &ExitError{Reason: p.awaitExit("build").reason}
 	case err != nil:
 		return BuildResult{}, fmt.Errorf("%s: build: %w", p.options.Runtime.Name, err)
@@ -119,7 +119,7 @@ func (p *Process) loadFailed(ctx context.Context, err error) error {
 		p.end(verdict{reason: "had not loaded user code when nobody waited any more", shared: true})
 		return fmt.Errorf("%s: load: %w", p.options.Runtime.Name, ended)
 	}
-	if grpcUnavailable(err) {
+	if connectionLost(err) {
 		return &ExitError{Reason: p.awaitExit("load").reason, Own: true}
 	}
 	p.end(verdict{reason: "failed to load: " + err.Error(), shared: true})
@@ -184,4 +184,9 @@ func contextError(ctx context.Context, err error) error {
 	return context.DeadlineExceeded
 }
 
-func grpcUnavailable(err error) bool { return status.Code(err) == codes.Unavailable }
+// connectionLost reports whether a request that its own context did not end found
+// the connection broken, or closed because the end of the process was noticed a
+// moment before: gRPC calls that canceled.
+func connectionLost(err error) bool {
+	return status.Code(err) == codes.Unavailable || status.Code(err) == codes.Canceled
+}

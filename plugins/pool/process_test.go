@@ -291,12 +291,15 @@ func TestRealProcesses(t *testing.T) {
 		d, err := p.Describe(bg, "echo")
 		require.NoError(t, err)
 		require.Equal(t, "echo", d.Name)
-		for range 2 {
+		for range 20 { // at some time a build meets the very moment of the end
 			result, err := p.Build(bg, "echo", "source", nil)
 			require.NoError(t, err)
 			require.Equal(t, "source", string(result.Artifact))
-			require.Len(t, started.alive(), 1)
-			require.NoError(t, syscall.Kill(started.alive()[0], syscall.SIGKILL))
+			alive := started.alive() // none, if the second try had to do it, in a process of its own
+			require.LessOrEqual(t, len(alive), 1)
+			for _, pid := range alive {
+				require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
+			}
 		}
 	})
 }
