@@ -58,6 +58,20 @@ const (
 	CodeIdentityConflict = "com.liveperson.faas.identity.conflict" // of an account, user, profile or app
 	CodeIdentityLimit    = "com.liveperson.faas.identity.limit"
 	CodeProfileInUse     = "com.liveperson.faas.profile.in-use"
+
+	CodeEventLimit       = "com.liveperson.faas.event.limit"
+	CodeSkillConflict    = "com.liveperson.faas.event.skill-conflict"
+	CodeScheduleConflict = "com.liveperson.faas.schedule.conflict"
+	CodeScheduleLimit    = "com.liveperson.faas.schedule.limit"
+	CodeMissingSchedule  = "com.liveperson.faas.schedule.missing"
+
+	CodeSecretNotFound = "com.liveperson.faas.secret.not-found"      //nolint:gosec // no credential
+	CodeSecretFailed   = "com.liveperson.faas.secret.op-failed"      //nolint:gosec // no credential
+	CodeSecretFormat   = "com.liveperson.faas.secret.invalid-format" //nolint:gosec // no credential
+	CodeSecretAuth     = "com.liveperson.faas.secret.auth-failed"    //nolint:gosec // no credential
+	CodeSecretExists   = "com.liveperson.faas.secret.exists"         //nolint:gosec // no credential
+	CodeSecretLimit    = "com.liveperson.faas.secret.limit"          //nolint:gosec // no credential
+	CodeSecretConflict = "com.liveperson.faas.secret.conflict"       //nolint:gosec // no credential
 )
 
 // Texts that clients or users meet (contract/limits-and-errors.md §4).

@@ -15,11 +15,27 @@ type Invocation struct {
 	// Headers and Payload are what the author's function gets as its input.
 	Headers []Pair
 	Payload json.RawMessage // one JSON value, valid UTF-8
-	// Manual asks for log records, Debug included, to be collected and returned.
+	// Trigger is what made the call.
+	Trigger Trigger
+	// EventID is the event of a call by TriggerEvent.
+	EventID string
+	// Manual asks for log records, Debug included, to be collected and returned
+	// instead of stored.
 	Manual bool
 	// Caller is the user id or client id, for logs and metrics.
 	Caller string
 }
+
+// Trigger is what made a call.
+type Trigger string
+
+// The triggers.
+const (
+	TriggerCall     Trigger = "call"     // a caller named the lambda
+	TriggerManual   Trigger = "manual"   // a developer's test
+	TriggerEvent    Trigger = "event"    // a caller named an event
+	TriggerSchedule Trigger = "schedule" // its time had come
+)
 
 // Result is what a lambda answered.
 type Result struct {

@@ -30,6 +30,15 @@ type Limits struct {
 	AuthorizationCode, RefreshToken  time.Duration
 	LoginSession, IdempotencyReceipt time.Duration
 	IdempotencyKeys                  int
+
+	Skills                          int
+	Secrets, SecretValue            int
+	Schedules, SchedulePayload      int
+	LogRecords, LogCharacters       int
+	LogExportRows                   int
+	JournalSize                     int // MiB
+	LogTails                        int
+	LogRetention, ActivityRetention time.Duration
 }
 
 // Unit is what a limit counts.
@@ -132,6 +141,20 @@ var LimitTable = []Limit{
 	duration("login-session", 8*hour, time.Minute, 30*day, "lifetime of a login and its token, from the last refresh", func(l *Limits) *time.Duration { return &l.LoginSession }),
 	duration("idempotency-key", day, time.Minute, 7*day, "time for which an Idempotency-Key is remembered", func(l *Limits) *time.Duration { return &l.IdempotencyReceipt }),
 	number("idempotency-keys", UnitCount, 10_000, 0, 1_000_000, "Idempotency-Keys of an account that are remembered at once", func(l *Limits) *int { return &l.IdempotencyKeys }),
+
+	number("skills", UnitCount, 50, 0, 1_000, "skills of a lambda", func(l *Limits) *int { return &l.Skills }),
+	number("secrets", UnitCount, 100, 0, 1_000, "secrets of an account", func(l *Limits) *int { return &l.Secrets }),
+	number("secret-value", UnitCharacters, 10_000, 1, 100_000, "value of a secret", func(l *Limits) *int { return &l.SecretValue }),
+	number("schedules", UnitCount, 10, 0, 1_000, "schedules of an account", func(l *Limits) *int { return &l.Schedules }),
+	number("schedule-payload", UnitCharacters, 8_000, 2, 100_000, "payload of a schedule", func(l *Limits) *int { return &l.SchedulePayload }),
+
+	number("log-records", UnitCount, 10, 1, 1_000, "log records of an invocation that are stored", func(l *Limits) *int { return &l.LogRecords }),
+	number("log-characters", UnitCharacters, 6_000, 100, 1_000_000, "messages and extras of an invocation's stored log", func(l *Limits) *int { return &l.LogCharacters }),
+	number("log-export-rows", UnitCount, 500, 1, 100_000, "rows of a log export", func(l *Limits) *int { return &l.LogExportRows }),
+	duration("log-retention", 30*day, day, 366*day, "time for which invocations and their logs are kept, in whole days", func(l *Limits) *time.Duration { return &l.LogRetention }),
+	duration("activity-retention", 90*day, day, 3650*day, "time for which it is kept who changed what", func(l *Limits) *time.Duration { return &l.ActivityRetention }),
+	number("journal-size", UnitMebibytes, 10_240, 16, 100_000_000, "files of one gateway with invocations and logs; when they are full, the oldest day goes first", func(l *Limits) *int { return &l.JournalSize }),
+	number("log-tails", UnitCount, 10, 1, 1_000, "live tails of an account's logs on one gateway at once", func(l *Limits) *int { return &l.LogTails }),
 }
 
 // DefaultLimits gives every limit its default.

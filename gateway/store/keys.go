@@ -36,6 +36,10 @@ import (
 //	/sluice/domainnames/<account>/<domain>             domain id
 //	/sluice/domainids/<account>                        the id given last
 //	/sluice/once/<account>/<hash>                      Receipt of a write with an Idempotency-Key, under a lease
+//	/sluice/view/secrets/<account>/<key>               version of a secret, as it was last written
+//	/sluice/secrets/<account>/<key>                    a secret's sealed value, where the gateway keeps them itself
+//	/sluice/schedules/<account>/<lambda>               Schedule
+//	/sluice/events/<account>/<event>/<lambda>          nothing: a saved lambda is bound to the event
 //	/sluice/lambdas/<account>/<lambda>                 Lambda
 //	/sluice/names/<account>/<name>                     lambda id
 //	/sluice/versions/<account>/<lambda>/<version>      Version
