@@ -43,7 +43,8 @@ type Result struct {
 	Logs    []LogRecord     // only for manual invocations
 	Version int             // the lambda version that ran
 	Cold    bool            // a process had to be started or loaded for it
-	Queue   time.Duration   // waiting for a process, start and load included
+	Queue   time.Duration   // waiting for a free process
+	Start   time.Duration   // waiting for one to be started and loaded
 	Run     time.Duration   // inside the runtime
 }
 

@@ -61,6 +61,8 @@ type group struct {
 	starting    bool // a process is being got; there is never a second start
 	cancelStart context.CancelFunc
 
+	served time.Time // when a process was loaded and there had been none
+
 	ended     error // why the key is gone for good
 	forgotten bool  // no longer in Pool.groups; look the key up again
 
@@ -69,21 +71,20 @@ type group struct {
 	lastErr  error     // of the last failed start
 }
 
-// waitedFor says what a call had to wait for.
-type waitedFor int
-
-const (
-	notAtAll waitedFor = iota
-	forSlot            // every process was full
-	forStart           // there was none
-)
+// wait says what a call had to wait for.
+type wait struct {
+	any    bool
+	cold   bool      // there was no process
+	served time.Time // then: when there was one again; before the wait if there was not
+}
 
 // waiter is a call (or a Warm) in the queue.
 type waiter struct {
-	warm  bool // wants a process to be there, no slot on it
-	cold  bool // waits for a start
-	place *list.Element
-	ready chan grant // one grant is sent, after place has become nil
+	warm   bool // wants a process to be there, no slot on it
+	cold   bool // waits for a start
+	served time.Time
+	place  *list.Element // changed by leave alone
+	ready  chan grant    // one grant is sent, after place has become nil
 }
 
 type grant struct {
@@ -143,8 +144,7 @@ func (g *group) wait(ctx context.Context, w *waiter) (*member, error) {
 	}
 	g.mu.Lock()
 	if w.place != nil {
-		g.waiters.Remove(w.place)
-		w.place = nil
+		g.leave(w)
 		g.mu.Unlock()
 	} else {
 		g.mu.Unlock()
@@ -183,9 +183,13 @@ func (g *group) dispatch() {
 }
 
 func (g *group) answer(w *waiter, got grant) {
-	g.waiters.Remove(w.place)
-	w.place = nil
+	g.leave(w)
 	w.ready <- got
+}
+
+func (g *group) leave(w *waiter) {
+	g.waiters.Remove(w.place)
+	w.place, w.served = nil, g.served
 }
 
 func (g *group) failWaiters(err error) {
@@ -296,6 +300,9 @@ func (g *group) started(m *member, err error) {
 	default:
 		m.loadedAt = time.Now()
 		m.lastUsed = m.loadedAt
+		if !g.serving() {
+			g.served = m.loadedAt
+		}
 		g.members = append(g.members, m)
 		g.dispatch()
 	}

@@ -66,8 +66,23 @@ type Spec struct {
 type Info struct {
 	Cold  bool          // it waited for a process to be started or loaded
 	Ran   bool          // it was given to a process, so user code may have seen it
-	Queue time.Duration // until then
-	Run   time.Duration // after that
+	Start time.Duration // until a process was started and loaded, when there was none
+	Queue time.Duration // until one had a free slot, after that
+	Run   time.Duration // inside the process
+}
+
+// waited accounts for the time of a wait.
+func (i *Info) waited(w wait, from, until time.Time) {
+	if w.cold {
+		i.Cold = true
+		served := until
+		if w.served.After(from) {
+			served = w.served
+		}
+		i.Start += served.Sub(from)
+		from = served
+	}
+	i.Queue += until.Sub(from)
 }
 
 // Stats is a snapshot of the pool.
@@ -153,14 +168,13 @@ func New(cfg Config, launch Launcher, log zerolog.Logger) *Pool {
 // ctx's error. Errors after: the others of host.Process.Handle.
 func (p *Pool) Handle(ctx context.Context, spec Spec, call runtime.Call) (runtime.Result, Info, error) {
 	var info Info
-	arrived := time.Now()
+	since := time.Now() // everything before is accounted for
 	for attempt := 1; ; attempt++ {
-		m, waited, err := p.lease(ctx, spec)
-		started := arrived
-		if waited != notAtAll || attempt > 1 {
-			started = time.Now()
-			info.Cold = info.Cold || waited == forStart
-			info.Queue = started.Sub(arrived)
+		m, w, err := p.lease(ctx, spec)
+		if w.any || attempt > 1 {
+			now := time.Now()
+			info.waited(w, since, now)
+			since = now
 		}
 		if err != nil {
 			return runtime.Result{}, info, err
@@ -168,7 +182,7 @@ func (p *Pool) Handle(ctx context.Context, spec Spec, call runtime.Call) (runtim
 		result, ended, err := m.handle(ctx, call)
 		if err == nil || !errors.Is(err, host.ErrUnavailable) {
 			info.Ran = err == nil || !errors.Is(err, host.ErrTooLarge)
-			info.Run = ended.Sub(started)
+			info.Run = ended.Sub(since)
 			return result, info, err
 		}
 		if attempt == maxAttempts {
@@ -322,31 +336,30 @@ func (p *Pool) spawn(f func()) {
 }
 
 // lease takes a slot on a process of the key. The caller must use it.
-func (p *Pool) lease(ctx context.Context, spec Spec) (*member, waitedFor, error) {
+func (p *Pool) lease(ctx context.Context, spec Spec) (*member, wait, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, notAtAll, err
+		return nil, wait{}, err
 	}
 	g, err := p.lockGroup(spec)
 	if err != nil {
-		return nil, notAtAll, err
+		return nil, wait{}, err
 	}
 	if g.waiters.Len() == 0 {
 		if m := g.take(); m != nil {
 			g.mu.Unlock()
-			return m, notAtAll, nil
+			return m, wait{}, nil
 		}
 	}
 	w, err := g.enqueue(false)
 	g.mu.Unlock()
 	if err != nil {
-		return nil, notAtAll, err
+		return nil, wait{}, err
 	}
 	m, err := g.wait(ctx, w)
 	if w.cold {
 		p.counts.cold.Add(1)
-		return m, forStart, err
 	}
-	return m, forSlot, err
+	return m, wait{any: true, cold: w.cold, served: w.served}, err
 }
 
 // lockGroup finds or makes the group of spec's key and locks it.

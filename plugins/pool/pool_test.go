@@ -36,7 +36,7 @@ func TestAColdCallStartsAProcessAndTheNextFindsItWarm(t *testing.T) {
 		result, info, err := p.Handle(bg, spec("a"), call(`1`))
 		require.NoError(t, err)
 		require.Equal(t, `1`, string(result.Payload))
-		require.Equal(t, pool.Info{Cold: true, Ran: true, Queue: 100 * time.Millisecond, Run: 3 * time.Millisecond}, info)
+		require.Equal(t, pool.Info{Cold: true, Ran: true, Start: 100 * time.Millisecond, Run: 3 * time.Millisecond}, info)
 
 		_, info, err = p.Handle(bg, spec("a"), call(`2`))
 		require.NoError(t, err)
@@ -59,6 +59,37 @@ func TestABurstOnAColdKeyStartsOneProcess(t *testing.T) {
 		wg.Wait()
 		require.Equal(t, 1, l.launched())
 		require.EqualValues(t, 200, l.all[0].calls.Load())
+	})
+}
+
+func TestAStartAndTheQueueBehindItAreToldApart(t *testing.T) {
+	l := &lab{startTime: 100 * time.Millisecond, behaviour: behaviour{handle: takes(10 * time.Millisecond)}}
+	in(t, l, pool.Config{MaxCallsPerProcess: 1, MaxProcessesPerKey: 1}, func(t *testing.T, p *pool.Pool) {
+		var wg sync.WaitGroup
+		for i := range 3 {
+			wg.Go(func() {
+				_, info, err := p.Handle(bg, spec("a"), call(`1`))
+				require.NoError(t, err)
+				require.Equal(t, pool.Info{
+					Cold: true, Ran: true, Start: 100 * time.Millisecond, Queue: time.Duration(i) * 10 * time.Millisecond, Run: 10 * time.Millisecond,
+				}, info)
+			})
+			synctest.Wait()
+		}
+		ctx, cancel := context.WithTimeout(bg, 115*time.Millisecond)
+		defer cancel()
+		_, info, err := p.Handle(ctx, spec("a"), call(`1`))
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Equal(t, pool.Info{Cold: true, Start: 100 * time.Millisecond, Queue: 15 * time.Millisecond}, info, "it left the queue behind the start")
+		wg.Wait()
+	})
+	t.Run("a start that fails is no queue", func(t *testing.T) {
+		l := &lab{startTime: 100 * time.Millisecond, behaviour: behaviour{launch: func(int) error { return errLaunch }}}
+		in(t, l, pool.Config{}, func(t *testing.T, p *pool.Pool) {
+			_, info, err := p.Handle(bg, spec("a"), call(`1`))
+			require.ErrorIs(t, err, errLaunch)
+			require.Equal(t, pool.Info{Cold: true, Start: 100 * time.Millisecond}, info)
+		})
 	})
 }
 
@@ -399,11 +430,11 @@ func TestBlankProcessesAreKeptReady(t *testing.T) {
 			_, info, err := p.Handle(bg, spec(strconv.Itoa(n)), call(`1`))
 			require.NoError(t, err)
 			require.True(t, info.Cold)
-			require.Zero(t, info.Queue, "a cold call takes one that is ready")
+			require.Zero(t, info.Start, "a cold call takes one that is ready")
 		}
 		_, info, err := p.Handle(bg, spec("3"), call(`1`))
 		require.NoError(t, err)
-		require.Equal(t, 100*time.Millisecond, info.Queue, "or the next that will be")
+		require.Equal(t, 100*time.Millisecond, info.Start, "or the next that will be")
 		time.Sleep(time.Second)
 		require.Equal(t, 3, p.Stats().Blank)
 
@@ -458,7 +489,7 @@ func TestWhereAllAreBusyAStartWaitsForRoom(t *testing.T) {
 		synctest.Wait()
 		_, info, err := p.Handle(bg, spec("c"), call(`1`))
 		require.NoError(t, err)
-		require.Equal(t, 5*time.Second, info.Queue.Round(time.Second))
+		require.Equal(t, 5*time.Second, info.Start.Round(time.Second))
 		wg.Wait()
 
 		l.become(behaviour{handle: takes(time.Minute)})
