@@ -40,7 +40,10 @@ func (s *Server) invokeLambda(w http.ResponseWriter, r *http.Request) error {
 	inv := lambda.Invocation{
 		Account: q.account(), LambdaID: q.lambdaID, RequestID: q.id,
 		Headers: headers, Payload: payload, Caller: q.principal.Caller(),
-		Manual: q.principal.Kind == auth.Login && q.system == "",
+		Manual: q.principal.Kind == auth.Login && q.system == "", Trigger: lambda.TriggerCall,
+	}
+	if inv.Manual {
+		inv.Trigger = lambda.TriggerManual
 	}
 	result, err := s.run(q, inv, body)
 	if err != nil {

@@ -6,6 +6,7 @@ package invoke
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -58,7 +59,12 @@ type Config struct {
 	// RunTimeout is a call's time in all, waiting included; default
 	// DefaultRunTimeout. An earlier deadline of the caller's context holds.
 	RunTimeout time.Duration
-	Log        zerolog.Logger
+	// Journal gets an entry for every call of what is live, before Invoke returns;
+	// nil keeps none. LogRecords and LogCharacters are what it gets of a call's log
+	// at most; default those of lambda.DefaultLimits.
+	Journal                   Journal
+	LogRecords, LogCharacters int
+	Log                       zerolog.Logger
 }
 
 // Dispatcher runs invocations. Safe for concurrent use.
@@ -68,6 +74,8 @@ type Dispatcher struct {
 	pool    Pool
 	specs   *Specs
 	timeout time.Duration
+	journal Journal
+	stores  *sync.Pool // of *stored
 	log     zerolog.Logger
 	lookups chan struct{} // a slot per read of records
 }
@@ -77,8 +85,13 @@ func New(c Config) *Dispatcher {
 	if c.RunTimeout <= 0 {
 		c.RunTimeout = DefaultRunTimeout
 	}
+	if c.LogRecords <= 0 || c.LogCharacters <= 0 {
+		l := lambda.DefaultLimits()
+		c.LogRecords, c.LogCharacters = l.LogRecords, l.LogCharacters
+	}
 	return &Dispatcher{
 		live: c.Live, records: c.Records, pool: c.Pool, specs: c.Specs, timeout: c.RunTimeout, log: c.Log,
+		journal: c.Journal, stores: storing(logLimits{c.LogRecords, c.LogCharacters}),
 		lookups: make(chan struct{}, maxLookups),
 	}
 }
@@ -87,42 +100,54 @@ func New(c Config) *Dispatcher {
 // *lambda.Error, as contract/invocation.md §6 has it, with the phase that
 // failed; Ran tells whether user code may have seen the call. When the caller
 // left first, context.Canceled is in its chain. A manual call's log records are
-// in the result, or in the error.
+// in the result, or in the error; those of any other are in the journal.
 func (d *Dispatcher) Invoke(ctx context.Context, inv lambda.Invocation) (lambda.Result, error) {
 	live, err := d.route(ctx, &inv)
 	if err != nil {
 		return lambda.Result{}, err
 	}
+	o := outcome{inv: &inv, live: live, at: time.Now()}
+	switch {
+	case inv.Manual:
+		o.logs = new(collector)
+	case d.journal != nil:
+		o.stored = d.stores.Get().(*stored) // write gives it back
+	}
+	result, failure := d.run(ctx, &o)
+	d.write(ctx, &o, failure)
+	if failure != nil {
+		return lambda.Result{}, failure
+	}
+	return lambda.Result{
+		Payload: result.Payload, Logs: o.logs.take(result.DroppedLogs), Version: o.live.Version,
+		Cold: o.cold, Queue: o.queue, Start: o.start, Run: o.info.Run,
+	}, nil
+}
+
+// run gives a call to the pool, and says in o what came of it.
+func (d *Dispatcher) run(ctx context.Context, o *outcome) (runtime.Result, *lambda.Error) {
 	limited, cancel := d.limit(ctx)
 	defer cancel()
-	var logs *collector
-	if inv.Manual {
-		logs = new(collector)
-	}
-	call := callOf(&inv, logs)
-	var queue time.Duration
+	call := callOf(o)
 	for {
-		result, info, err := d.pool.Handle(limited, d.specs.spec(live), call)
-		queue += info.Queue
+		result, info, err := d.pool.Handle(limited, d.specs.spec(o.live), call)
+		o.turned(info, result.DroppedLogs, err)
 		if err == nil {
-			return lambda.Result{
-				Payload: result.Payload, Logs: logs.take(result.DroppedLogs), Version: live.Version,
-				Cold: info.Cold, Queue: queue, Run: info.Run,
-			}, nil
+			return result, nil
 		}
 		if errors.Is(err, pool.ErrRetired) {
 			// Another deployment went live between the look and the call. Each turn
 			// takes another one, and the deadline ends the longest row of them.
-			next, gone := d.reroute(limited, &inv, live)
+			next, gone := d.reroute(limited, o.inv, o.live)
 			if gone != nil {
-				return lambda.Result{}, gone
+				return runtime.Result{}, lambda.As(gone)
 			}
-			if next.DeploymentID != live.DeploymentID {
-				live = next
+			if next.DeploymentID != o.live.DeploymentID {
+				o.live = next
 				continue
 			}
 		}
-		return lambda.Result{}, d.failure(ctx, outcome{inv: &inv, live: live, info: info, logs: logs, err: err})
+		return runtime.Result{}, d.failure(ctx, o)
 	}
 }
 
@@ -187,7 +212,8 @@ func notThere(code string, inv *lambda.Invocation) *lambda.Error {
 	return lambda.NotFound(code, "There is no %.100s deployed on %s", inv.LambdaID, inv.Account)
 }
 
-func callOf(inv *lambda.Invocation, logs *collector) runtime.Call {
+func callOf(o *outcome) runtime.Call {
+	inv := o.inv
 	call := runtime.Call{RequestID: inv.RequestID, Payload: inv.Payload, Debug: inv.Manual}
 	if len(inv.Headers) > 0 {
 		call.Headers = make([]runtime.Header, len(inv.Headers))
@@ -195,8 +221,11 @@ func callOf(inv *lambda.Invocation, logs *collector) runtime.Call {
 			call.Headers[i] = runtime.Header{Key: h.Key, Value: h.Value}
 		}
 	}
-	if logs != nil {
-		call.Log = logs.add
+	switch {
+	case o.logs != nil:
+		call.Log = o.logs.add
+	case o.stored != nil:
+		call.Log = o.stored.log
 	}
 	return call
 }

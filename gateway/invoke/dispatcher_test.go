@@ -53,11 +53,11 @@ func newWorld() *world {
 func (w *world) golive(n int) *lambda.Live {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	l := &lambda.Lambda{Account: account, ID: uuid, Version: n, Runtime: "obedient", Environment: []lambda.Pair{{Key: "GREETING", Value: "hello"}}}
+	l := &lambda.Lambda{Account: account, ID: uuid, Name: "first", Version: n, Runtime: "obedient", Environment: []lambda.Pair{{Key: "GREETING", Value: "hello"}}}
 	v := l.Snapshot(time.Now(), "someone")
 	w.versions[n] = &v
 	w.view = &lambda.Live{
-		Account: account, LambdaID: uuid, Version: n, DeploymentID: fmt.Sprintf("deployment-%d", n),
+		Account: account, LambdaID: uuid, Name: "first", Version: n, DeploymentID: fmt.Sprintf("deployment-%d", n),
 		Digest: v.Digest, Runtime: "obedient",
 	}
 	w.stored = w.view
@@ -149,7 +149,9 @@ func TestEveryOutcomeHasTheContractsCode(t *testing.T) {
 			lambda.Error{Kind: lambda.KindTimeout, Code: lambda.CodeGeneral, Phase: lambda.PhaseRun, Message: "The platform took too long to answer."}, true},
 		{"the time was over in the queue", pool.Info{Queue: 30 * time.Second}, context.DeadlineExceeded,
 			lambda.Error{Kind: lambda.KindTimeout, Code: lambda.CodeGeneral, Phase: lambda.PhaseQueue, Message: "The platform took too long to answer."}, false},
-		{"the time was over before a process had started", pool.Info{Cold: true, Queue: 30 * time.Second}, context.DeadlineExceeded,
+		{"the time was over in the queue behind a start", pool.Info{Cold: true, Start: 10 * time.Second, Queue: 20 * time.Second}, context.DeadlineExceeded,
+			lambda.Error{Kind: lambda.KindTimeout, Code: lambda.CodeGeneral, Phase: lambda.PhaseQueue, Message: "The platform took too long to answer."}, false},
+		{"the time was over before a process had started", pool.Info{Cold: true, Start: 30 * time.Second}, context.DeadlineExceeded,
 			lambda.Error{Kind: lambda.KindTimeout, Code: lambda.CodeGeneral, Phase: lambda.PhaseStart, Message: "The platform took too long to answer."}, false},
 		{"its own code ended the process", ran, &host.ExitError{Reason: "exit code 3", Own: true},
 			lambda.Error{Kind: lambda.KindFunction, Code: lambda.CodeCustomFailure, Phase: lambda.PhaseRun, Message: "The lambda ended its process: exit code 3"}, true},
@@ -198,13 +200,13 @@ func TestAResultComesWithWhatItCost(t *testing.T) {
 		deadline, ok := ctx.Deadline()
 		require.True(t, ok)
 		require.WithinDuration(t, time.Now().Add(30*time.Second), deadline, time.Second)
-		return runtime.Result{Payload: []byte(`"hello"`)}, pool.Info{Cold: true, Ran: true, Queue: 3, Run: 4}, nil
+		return runtime.Result{Payload: []byte(`"hello"`)}, pool.Info{Cold: true, Ran: true, Queue: 3, Start: 5, Run: 4}, nil
 	}), 0)
 	inv := invocation()
 	inv.Headers = []lambda.Pair{{Key: "k", Value: "v"}}
 	result, err := d.Invoke(bg, inv)
 	require.NoError(t, err)
-	require.Equal(t, lambda.Result{Payload: []byte(`"hello"`), Version: 7, Cold: true, Queue: 3, Run: 4}, result)
+	require.Equal(t, lambda.Result{Payload: []byte(`"hello"`), Version: 7, Cold: true, Queue: 3, Start: 5, Run: 4}, result)
 }
 
 func TestAnEarlierDeadlineHolds(t *testing.T) {

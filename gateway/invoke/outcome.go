@@ -21,18 +21,36 @@ const retryAfter = time.Second
 // limit to be its own fault and not that of the queue before it.
 const ownTime = 0.9
 
-// outcome is a call that failed.
+// outcome is a call with what came of it.
 type outcome struct {
 	inv  *lambda.Invocation
-	live *lambda.Live
-	info pool.Info
-	logs *collector
-	err  error
+	live *lambda.Live // that it was given to last
+	at   time.Time    // when it came
+
+	// Its log goes to one of these, or to neither.
+	logs   *collector // of a manual call
+	stored *stored    // of any other, when there is a journal
+
+	queue, start time.Duration // of all turns
+	cold         bool          // in any turn
+	info         pool.Info     // of the last turn
+	dropped      int           // log records that the runtime kept back
+	err          error         // that the pool returned last
+	reported     bool          // the runtime has logged the failure itself
+}
+
+// turned notes a turn at the pool.
+func (o *outcome) turned(info pool.Info, dropped int, err error) {
+	o.queue += info.Queue
+	o.start += info.Start
+	o.cold = o.cold || info.Cold
+	o.info, o.dropped, o.err = info, dropped, err
 }
 
 // failure says whose fault it was (contract/invocation.md §6).
-func (d *Dispatcher) failure(caller context.Context, o outcome) *lambda.Error {
+func (d *Dispatcher) failure(caller context.Context, o *outcome) *lambda.Error {
 	e, reported := d.classify(caller, o)
+	o.reported = reported
 	if e.Kind == lambda.KindFunction && !reported {
 		// The runtime could not say it any more; developers read it in the log.
 		o.logs.add(runtime.LogRecord{Level: runtime.LevelError, Message: "Received Error - " + e.Message, Time: time.Now()})
@@ -47,7 +65,7 @@ func (d *Dispatcher) failure(caller context.Context, o outcome) *lambda.Error {
 
 // classify maps the pool's and the host's errors; reported is true if the
 // runtime has logged the failure itself.
-func (d *Dispatcher) classify(caller context.Context, o outcome) (e *lambda.Error, reported bool) {
+func (d *Dispatcher) classify(caller context.Context, o *outcome) (e *lambda.Error, reported bool) {
 	var (
 		failure *runtime.Failure
 		exit    *host.ExitError
@@ -131,11 +149,11 @@ func refused(phase lambda.Phase, message string, err error) *lambda.Error {
 
 // tooLate tells the lambda's own time limit from ours, and both from a caller
 // who has left.
-func (d *Dispatcher) tooLate(caller context.Context, o outcome) *lambda.Error {
+func (d *Dispatcher) tooLate(caller context.Context, o *outcome) *lambda.Error {
 	phase := lambda.PhaseRun
 	if !o.info.Ran {
 		phase = lambda.PhaseQueue
-		if o.info.Cold {
+		if o.info.Cold && o.info.Queue == 0 {
 			phase = lambda.PhaseStart
 		}
 	}
