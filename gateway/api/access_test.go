@@ -51,6 +51,15 @@ var mayCall = map[string][]string{
 	"GET /api/account/:account/reports/lambdaCounts":        {"LPA", "FaaS-Admin", "FaaS-Developer", "FaaS-Invocation"},
 	"GET /api/account/:account/reports/limitCounts":         {"LPA", "FaaS-Admin", "FaaS-Developer", "FaaS-Invocation"},
 
+	"GET /api/account/:account/logs":                     {"LPA", "FaaS-Admin", "FaaS-Developer", "FaaS-Invocation"},
+	"GET /api/account/:account/logs/export":              {"LPA", "FaaS-Admin", "FaaS-Developer", "FaaS-Invocation"},
+	"GET /api/account/:account/logs/tail":                {"LPA", "FaaS-Admin", "FaaS-Developer", "FaaS-Invocation"},
+	"GET /api/account/:account/invocations":              {"LPA", "FaaS-Admin", "FaaS-Developer", "FaaS-Invocation"},
+	"GET /api/account/:account/reports/invocations/:id":  {"LPA", "FaaS-Admin", "FaaS-Developer", "FaaS-Invocation"},
+	"GET /api/account/:account/reports/latency/:id":      {"LPA", "FaaS-Admin", "FaaS-Developer", "FaaS-Invocation"},
+	"GET /api/account/:account/reports/invocationCounts": {"LPA", "FaaS-Admin", "FaaS-Developer", "FaaS-Invocation"},
+	"GET /api/account/:account/activities":               {"LPA", "FaaS-Admin", "FaaS-Developer"},
+
 	"GET /api/account/:account/configuration/le-users/users":                        {"LPA"},
 	"POST /api/account/:account/configuration/le-users/users":                       {"LPA"},
 	"GET /api/account/:account/configuration/le-users/users/:id":                    {"LPA"},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/sluice-faas/sluice/gateway/journal"
 	"github.com/sluice-faas/sluice/gateway/lambda"
 )
 
@@ -44,6 +45,9 @@ func (s *Server) createAccount(w http.ResponseWriter, r *http.Request) error {
 	if err := s.identity.CreateAccount(q, a); err != nil {
 		return fmt.Errorf("create account: %w", err)
 	}
+	var c changes
+	c.value("name", "", a.Name)
+	s.note(q, journal.Activity{Account: a.ID, Action: journal.Create, Noun: journal.Account, ID: a.ID, Name: a.Name, Changes: c})
 	s.settle(q)
 	return respond(w, http.StatusCreated, viewAccount(a))
 }

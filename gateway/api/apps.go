@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/sluice-faas/sluice/gateway/auth"
+	"github.com/sluice-faas/sluice/gateway/journal"
 	"github.com/sluice-faas/sluice/gateway/lambda"
 )
 
@@ -139,6 +140,7 @@ func (s *Server) installApp(w http.ResponseWriter, r *http.Request) error {
 	if err := s.identity.InstallApp(q, a); err != nil {
 		return fmt.Errorf("install app: %w", err)
 	}
+	s.note(q, journal.Activity{Action: journal.Create, Noun: journal.App, ID: a.ClientID, Name: a.ClientName, Changes: appChanges(&lambda.App{}, a)})
 	s.settle(q)
 	return respondApp(w, http.StatusCreated, a, secret)
 }
@@ -159,11 +161,12 @@ func (s *Server) updateApp(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	var before lambda.App
 	a, err := s.identity.UpdateApp(q, q.account(), q.params.ByName("id"), func(a *lambda.App) error {
 		if err := wanted.met("app", appRevision(a)); err != nil {
 			return err
 		}
-		before := *a
+		before = *a
 		*a = next
 		a.SecretHash, a.CreatedAt = before.SecretHash, before.CreatedAt
 		return s.spend(q, a)
@@ -171,6 +174,7 @@ func (s *Server) updateApp(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("update app: %w", err)
 	}
+	s.note(q, journal.Activity{Action: journal.Update, Noun: journal.App, ID: a.ClientID, Name: a.ClientName, Changes: appChanges(&before, a)})
 	s.settle(q)
 	return respondApp(w, http.StatusOK, a, "")
 }
@@ -182,12 +186,15 @@ func (s *Server) deleteApp(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	var gone lambda.App
 	err = s.identity.DeleteApp(q, q.account(), q.params.ByName("id"), func(a *lambda.App) error {
+		gone = *a
 		return wanted.met("app", appRevision(a))
 	})
 	if err != nil {
 		return fmt.Errorf("uninstall app: %w", err)
 	}
+	s.note(q, journal.Activity{Action: journal.Delete, Noun: journal.App, ID: gone.ClientID, Name: gone.ClientName, Changes: appChanges(&gone, &lambda.App{})})
 	s.settle(q)
 	return respond(w, http.StatusOK, message{"Successfully uninstalled app"})
 }
@@ -207,6 +214,9 @@ func (s *Server) rotateSecret(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("rotate secret: %w", err)
 	}
+	var c changes
+	c.hidden("client_secret")
+	s.note(q, journal.Activity{Action: journal.Update, Noun: journal.App, ID: a.ClientID, Name: a.ClientName, Changes: c})
 	s.settle(q)
 	return respondApp(w, http.StatusOK, a, secret)
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/sluice-faas/sluice/gateway/journal"
 	"github.com/sluice-faas/sluice/gateway/lambda"
 	"github.com/sluice-faas/sluice/gateway/store"
 )
@@ -81,10 +82,14 @@ func (s *Server) startDeployment(w http.ResponseWriter, r *http.Request, want st
 	q.lambdaID = q.params.ByName("id")
 	want.Account, want.LambdaID, want.By = q.account(), q.lambdaID, author(q.principal)
 	var err error
+	var before store.Record
 	if want.Once, err = s.once(q, r); err != nil {
 		return err
 	}
 	_, replayed, err := s.writeOnce(q, want.Once, func() (string, error) {
+		if before, err = s.lambdas.Record(q, want.Account, want.LambdaID); err != nil {
+			return "", err
+		}
 		d, err := s.lambdas.StartDeployment(q, want)
 		if err != nil {
 			return "", err
@@ -96,7 +101,32 @@ func (s *Server) startDeployment(w http.ResponseWriter, r *http.Request, want st
 		return fmt.Errorf("%s: %w", want.Kind, err)
 	}
 	markReplay(w, replayed)
+	if !replayed {
+		s.note(q, deploymentActivity(before, want, q.version))
+	}
 	return respond(w, http.StatusAccepted, message{text})
+}
+
+// deploymentActivity says which version was to take the place of which.
+func deploymentActivity(before store.Record, want store.Start, version int) journal.Activity {
+	a := journal.Activity{Action: journal.Deploy, Noun: journal.Lambda, ID: before.Lambda.ID, Name: before.Lambda.Name}
+	var live, next string
+	if before.Live != nil {
+		live = strconv.Itoa(before.Live.Version)
+	}
+	switch {
+	case want.Kind == lambda.Undeploy:
+		a.Action = journal.Undeploy
+	case want.Version != 0 && want.Version != before.Lambda.Version:
+		a.Action = journal.Rollback
+		fallthrough
+	default:
+		next = strconv.Itoa(version)
+	}
+	var c changes
+	c.value("version", live, next)
+	a.Changes = c
+	return a
 }
 
 // deploymentEntry is a deployment with the lambda that it is of.

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/sluice-faas/sluice/gateway/journal"
 	"github.com/sluice-faas/sluice/gateway/lambda"
 )
 
@@ -75,6 +76,9 @@ func (s *Server) addDomain(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("read domain: %w", err)
 	}
+	if !replayed {
+		s.note(q, journal.Activity{Action: journal.Create, Noun: journal.Domain, ID: id, Name: d.Name})
+	}
 	return respond(w, http.StatusCreated, viewDomain(d))
 }
 
@@ -86,8 +90,13 @@ func (s *Server) deleteDomain(w http.ResponseWriter, r *http.Request) error {
 	if err != nil || id <= 0 || strconv.Itoa(id) != text {
 		return lambda.NotFound(lambda.CodeMissingDomain, "There is no domain %.40q: its id is a number, as GET /proxy-settings tells it", text)
 	}
+	d, err := s.domains.Domain(q, q.account(), id)
+	if err != nil {
+		return fmt.Errorf("delete domain: %w", err)
+	}
 	if err := s.domains.DeleteDomain(q, q.account(), id); err != nil {
 		return fmt.Errorf("delete domain: %w", err)
 	}
+	s.note(q, journal.Activity{Action: journal.Delete, Noun: journal.Domain, ID: text, Name: d.Name})
 	return respond(w, http.StatusOK, message{"Successfully deleted domain"})
 }

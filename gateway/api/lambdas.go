@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/sluice-faas/sluice/gateway/auth"
+	"github.com/sluice-faas/sluice/gateway/journal"
 	"github.com/sluice-faas/sluice/gateway/lambda"
 	"github.com/sluice-faas/sluice/gateway/store"
 	"github.com/sluice-faas/sluice/plugins/host"
@@ -205,10 +206,10 @@ func (s *Server) createLambda(w http.ResponseWriter, r *http.Request) error {
 	}
 	markReplay(w, replayed)
 	rec := store.Record{Lambda: l}
-	if replayed {
-		if rec, err = s.lambdas.Record(q, l.Account, id); err != nil {
-			return fmt.Errorf("read lambda: %w", err)
-		}
+	if !replayed {
+		s.note(q, journal.Activity{Action: journal.Create, Noun: journal.Lambda, ID: l.ID, Name: l.Name, Changes: lambdaChanges(&lambda.Lambda{}, l)})
+	} else if rec, err = s.lambdas.Record(q, l.Account, id); err != nil {
+		return fmt.Errorf("read lambda: %w", err)
 	}
 	return s.respondLambda(w, r, http.StatusCreated, rec)
 }
@@ -228,7 +229,9 @@ func (s *Server) updateLambda(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	var before lambda.Lambda
 	change := func(l *lambda.Lambda) (bool, error) {
+		before = *l
 		if match != 0 && match != l.Version {
 			return false, lambda.Stale(l.Version, match)
 		}
@@ -262,6 +265,8 @@ func (s *Server) updateLambda(w http.ResponseWriter, r *http.Request) error {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
+	l := rec.Lambda
+	s.note(q, journal.Activity{Action: journal.Update, Noun: journal.Lambda, ID: l.ID, Name: l.Name, Changes: lambdaChanges(&before, l)})
 	return s.respondLambda(w, r, http.StatusAccepted, rec)
 }
 
@@ -272,9 +277,15 @@ func (s *Server) deleteLambda(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.lambdas.DeleteLambda(r.Context(), q.account(), q.params.ByName("id"), match); err != nil {
+	rec, err := s.lambdas.Record(q, q.account(), q.params.ByName("id"))
+	if err != nil {
 		return fmt.Errorf("delete lambda: %w", err)
 	}
+	l := rec.Lambda
+	if err := s.lambdas.DeleteLambda(q, l.Account, l.ID, match); err != nil {
+		return fmt.Errorf("delete lambda: %w", err)
+	}
+	s.note(q, journal.Activity{Action: journal.Delete, Noun: journal.Lambda, ID: l.ID, Name: l.Name, Changes: lambdaChanges(l, &lambda.Lambda{})})
 	return respond(w, http.StatusOK, message{"Successfully deleted lambda"})
 }
 

@@ -13,6 +13,7 @@ type metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	panics   prometheus.Counter
+	unnoted  prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -28,8 +29,18 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "sluice_panics_total", Help: "Requests that met a defect of the gateway and were answered 500.",
 		}),
 	}
-	reg.MustRegister(m.requests, m.seconds, m.panics)
+	m.unnoted = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "sluice_activities_lost_total", Help: "Changes that were made and could not be written among the activities.",
+	})
+	reg.MustRegister(m.requests, m.seconds, m.panics, m.unnoted)
 	return m
+}
+
+// countTails shows how many live tails there are.
+func (m *metrics) countTails(reg prometheus.Registerer, count func() int) {
+	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "sluice_log_tails", Help: "Live tails of logs that are open.",
+	}, func() float64 { return float64(count()) }))
 }
 
 // route gives the function that counts one answer of row. The counter of the

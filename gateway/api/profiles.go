@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/sluice-faas/sluice/gateway/journal"
 	"github.com/sluice-faas/sluice/gateway/lambda"
 )
 
@@ -97,7 +98,9 @@ func (s *Server) putProfile(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	now := s.now().UTC()
+	var before lambda.Profile
 	p, isNew, err := s.identity.PutProfile(q, q.account(), path, func(p *lambda.Profile, isNew bool) error {
+		before = *p
 		switch {
 		case isNew && wanted.exists:
 			return notMet("there is no such profile: leave out If-Match to make it")
@@ -114,11 +117,12 @@ func (s *Server) putProfile(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("put profile: %w", err)
 	}
-	s.settle(q)
-	status := http.StatusOK
+	status, action := http.StatusOK, journal.Update
 	if isNew {
-		status = http.StatusCreated
+		status, action = http.StatusCreated, journal.Create
 	}
+	s.note(q, journal.Activity{Action: action, Noun: journal.Profile, Name: p.Name, Changes: profileChanges(&before, p)})
+	s.settle(q)
 	return s.respondProfile(w, q, status, p)
 }
 
@@ -129,12 +133,15 @@ func (s *Server) deleteProfile(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	var gone lambda.Profile
 	err = s.identity.DeleteProfile(q, q.account(), q.params.ByName("name"), func(p *lambda.Profile) error {
+		gone = *p
 		return wanted.met("profile", revisionOf(p))
 	})
 	if err != nil {
 		return fmt.Errorf("delete profile: %w", err)
 	}
+	s.note(q, journal.Activity{Action: journal.Delete, Noun: journal.Profile, Name: gone.Name, Changes: profileChanges(&gone, &lambda.Profile{})})
 	s.settle(q)
 	return respond(w, http.StatusOK, message{"Successfully deleted profile"})
 }

@@ -84,6 +84,16 @@ func (s *Server) routes() []route {
 		{"GET", account + "/reports/lambdaCounts", faasUI, auth.ReadReports, s.lambdaCounts},
 		{"GET", account + "/reports/limitCounts", faasUI, auth.ReadReports, s.limitCounts},
 
+		// What happened (contract/management.md §8, §9)
+		{"GET", account + "/logs", faasUI, auth.ReadLogs, s.listLogs},
+		{"GET", account + "/logs/export", faasUI, auth.ReadLogs, s.exportLogs},
+		{"GET", account + "/logs/tail", faasUI, auth.ReadLogs, s.tailLogs},
+		{"GET", account + "/invocations", faasUI, auth.ReadLogs, s.listInvocations},
+		{"GET", account + "/reports/invocations/:id", faasUI, auth.ReadReports, s.invocationReport},
+		{"GET", account + "/reports/latency/:id", faasUI, auth.ReadReports, s.latencyReport},
+		{"GET", account + "/reports/invocationCounts", faasUI, auth.ReadReports, s.invocationCounts},
+		{"GET", account + "/activities", faasUI, auth.ReadLambdas, s.listActivities},
+
 		// Users, profiles and apps of an account
 		{"GET", people + "/users", faasUI, auth.ManageUsers, s.listUsers},
 		{"POST", people + "/users", faasUI, auth.ManageUsers, s.createUser},

@@ -22,6 +22,7 @@ import (
 	"github.com/sluice-faas/sluice/gateway/auth"
 	"github.com/sluice-faas/sluice/gateway/directory"
 	"github.com/sluice-faas/sluice/gateway/invoke"
+	"github.com/sluice-faas/sluice/gateway/journal"
 	"github.com/sluice-faas/sluice/gateway/lambda"
 	"github.com/sluice-faas/sluice/gateway/store"
 	"github.com/sluice-faas/sluice/plugins/host"
@@ -106,6 +107,19 @@ type Live interface {
 	Implemented(account, eventID string) bool
 }
 
+// Journal is what the API needs of the journal.
+type Journal interface {
+	Note(ctx context.Context, a journal.Activity) error
+	Logs(ctx context.Context, q journal.LogQuery) (journal.LogPage, error)
+	Invocations(ctx context.Context, q journal.InvocationQuery) (journal.InvocationPage, error)
+	Buckets(ctx context.Context, q journal.BucketQuery) ([]journal.Bucket, error)
+	Totals(ctx context.Context, account string, from, to time.Time) (succeeded, failed int64, err error)
+	Activities(ctx context.Context, q journal.ActivityQuery) (journal.ActivityPage, error)
+	Tail(f journal.TailFilter) *journal.Tail
+}
+
+var _ Journal = (*journal.Journal)(nil)
+
 // Config is what a Server is made of. Every field but Log is required.
 type Config struct {
 	Log          zerolog.Logger
@@ -115,6 +129,7 @@ type Config struct {
 	Identity     Identity
 	Views        Views
 	Live         Live
+	Journal      Journal
 	Authenticate *auth.Authenticator
 	Auth         *auth.Service
 	Directory    *directory.Directory
@@ -135,6 +150,7 @@ type Server struct {
 	identity      Identity
 	views         Views
 	live          Live
+	journal       Journal
 	authenticator *auth.Authenticator
 	auth          *auth.Service
 	directory     *directory.Directory
@@ -151,6 +167,7 @@ type Server struct {
 	accountCalls  *rates[string]
 	lambdaCalls   *rates[lambdaKey]
 	requests      *rates[string] // of accounts, to the management API
+	tails         *tails
 	now           func() time.Time
 }
 
@@ -158,13 +175,15 @@ type Server struct {
 func New(c Config) *Server {
 	s := &Server{
 		log: c.Log, lambdas: c.Lambdas, domains: c.Domains, receipts: c.Receipts, identity: c.Identity, views: c.Views,
-		live: c.Live, authenticator: c.Authenticate, auth: c.Auth,
+		live: c.Live, journal: c.Journal, authenticator: c.Authenticate, auth: c.Auth,
 		directory: c.Directory, invoker: c.Invoker, replays: c.Replays, runtimes: c.Runtimes,
 		runtimeNames: c.RuntimeNames, limits: c.Limits, metrics: newMetrics(c.Metrics), saves: newSaveBudget(), now: time.Now,
 		accountCalls: newRates[string](c.Limits.AccountCalls, "invocations of the account"),
 		lambdaCalls:  newRates[lambdaKey](c.Limits.LambdaCalls, "invocations of the lambda"),
 		requests:     newRates[string](c.Limits.AccountRequests, "requests of the account"),
+		tails:        newTails(c.Limits.LogTails),
 	}
+	s.metrics.countTails(c.Metrics, s.tails.count)
 	s.public, s.control = s.newFront(anybody), s.newFront(operator)
 	return s
 }

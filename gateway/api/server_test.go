@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +21,7 @@ import (
 	"github.com/sluice-faas/sluice/gateway/auth"
 	"github.com/sluice-faas/sluice/gateway/directory"
 	"github.com/sluice-faas/sluice/gateway/invoke"
+	"github.com/sluice-faas/sluice/gateway/journal"
 	"github.com/sluice-faas/sluice/gateway/lambda"
 	"github.com/sluice-faas/sluice/gateway/store"
 	"github.com/sluice-faas/sluice/gateway/store/embedded"
@@ -56,15 +58,16 @@ func (l *language) Invoke(_ context.Context, inv lambda.Invocation) (lambda.Resu
 
 type gateway struct {
 	*language
-	t      *testing.T
-	url    string
-	ops    string // the operator's front
-	server *api.Server
-	store  *store.Store
-	views  *store.Views
-	tokens map[lambda.Role]string
-	app    string // token of an app with scope faas.lambda.invoke
-	log    *lines
+	t       *testing.T
+	url     string
+	ops     string // the operator's front
+	server  *api.Server
+	store   *store.Store
+	views   *store.Views
+	journal *journal.Journal
+	tokens  map[lambda.Role]string
+	app     string // token of an app with scope faas.lambda.invoke
+	log     *lines
 }
 
 type lines struct {
@@ -118,8 +121,12 @@ func newGateway(t *testing.T, change ...func(*lambda.Limits)) *gateway {
 	}
 	st.Limits = limits
 	g := &gateway{t: t, language: &language{}, store: st, views: views, tokens: map[lambda.Role]string{}, log: &lines{}}
+	g.journal, err = journal.Open(journal.Config{Dir: filepath.Join(dir, "journal"), Log: zerolog.Nop(), Limits: limits})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, g.journal.Close(context.WithoutCancel(ctx))) })
 	g.server = api.New(api.Config{
-		Log: zerolog.New(g.log), Lambdas: st, Domains: st, Receipts: st, Identity: st, Views: views, Live: views, Authenticate: authenticator, Auth: service, Directory: dns,
+		Journal: g.journal,
+		Log:     zerolog.New(g.log), Lambdas: st, Domains: st, Receipts: st, Identity: st, Views: views, Live: views, Authenticate: authenticator, Auth: service, Directory: dns,
 		Invoker: g.language, Replays: invoke.NewReplays(invoke.ReplaysConfig{}), Runtimes: g.language,
 		RuntimeNames: []string{"javascript"}, Metrics: prometheus.NewRegistry(), Limits: limits,
 	})

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/sluice-faas/sluice/gateway/auth"
+	"github.com/sluice-faas/sluice/gateway/journal"
 	"github.com/sluice-faas/sluice/gateway/lambda"
 )
 
@@ -133,6 +134,7 @@ func (s *Server) createUser(w http.ResponseWriter, r *http.Request) error {
 	if err := s.identity.CreateUser(q, u); err != nil {
 		return fmt.Errorf("create user: %w", err)
 	}
+	s.note(q, journal.Activity{Action: journal.Create, Noun: journal.User, ID: u.ID, Name: u.LoginName, Changes: userChanges(&lambda.User{}, u)})
 	s.settle(q)
 	return s.respondUser(w, r, http.StatusCreated, u, told)
 }
@@ -154,7 +156,9 @@ func (s *Server) updateUser(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	var before lambda.User
 	u, err := s.identity.UpdateUser(q, q.account(), q.params.ByName("id"), func(u *lambda.User) error {
+		before = *u
 		if err := wanted.met("user", userRevision(u)); err != nil {
 			return err
 		}
@@ -170,6 +174,7 @@ func (s *Server) updateUser(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("update user: %w", err)
 	}
+	s.note(q, journal.Activity{Action: journal.Update, Noun: journal.User, ID: u.ID, Name: u.LoginName, Changes: userChanges(&before, u)})
 	s.settle(q)
 	return s.respondUser(w, r, http.StatusOK, u, "")
 }
@@ -181,12 +186,15 @@ func (s *Server) deleteUser(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	var gone lambda.User
 	err = s.identity.DeleteUser(q, q.account(), q.params.ByName("id"), func(u *lambda.User) error {
+		gone = *u
 		return wanted.met("user", userRevision(u))
 	})
 	if err != nil {
 		return fmt.Errorf("delete user: %w", err)
 	}
+	s.note(q, journal.Activity{Action: journal.Delete, Noun: journal.User, ID: gone.ID, Name: gone.LoginName, Changes: userChanges(&gone, &lambda.User{})})
 	s.settle(q)
 	return respond(w, http.StatusOK, message{"Successfully deleted user"})
 }
@@ -218,6 +226,9 @@ func (s *Server) resetPassword(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("reset password: %w", err)
 	}
+	var c changes
+	c.hidden("password")
+	s.note(q, journal.Activity{Action: journal.Update, Noun: journal.User, ID: u.ID, Name: u.LoginName, Changes: c})
 	if err := s.identity.EndUserSessions(ctx, q.account(), id); err != nil {
 		return fmt.Errorf("end the sessions of the old password: %w", err)
 	}

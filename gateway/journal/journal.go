@@ -92,6 +92,9 @@ const (
 	Miss     Action = "miss"   // a schedule's run did not take place
 )
 
+// Actions is every Action.
+var Actions = []Action{Create, Update, Delete, Deploy, Undeploy, Rollback, Reveal, Miss}
+
 // Noun is what an Activity was done to.
 type Noun string
 
@@ -104,4 +107,8 @@ const (
 	User     Noun = "user"
 	Profile  Noun = "profile"
 	App      Noun = "app"
+	Account  Noun = "account"
 )
+
+// Nouns is every Noun.
+var Nouns = []Noun{Lambda, Schedule, Secret, Domain, User, Profile, App, Account}
