@@ -26,6 +26,15 @@ const (
 	// MaxFrame is the largest gRPC message in either direction. The room above
 	// MaxPayload is for headers, ids and what is batched beside one large call.
 	MaxFrame = MaxPayload + 1<<20
+	// MaxSecretKey and MaxSecret bound the key and the JSON value of a secret in
+	// requests and replies, in bytes. What an account may keep is less.
+	MaxSecretKey = 1 << 10
+	MaxSecret    = 2 << 20
+	// MaxRequestWeight is what the open requests of a process weigh together, each
+	// its RequestWeight.
+	MaxRequestWeight = 64
+	// MaxCallRequests is how many requests one call may send.
+	MaxCallRequests = 1000
 	// PluginName is the name under which go-plugin dispenses the contract.
 	PluginName = "runtime"
 )
@@ -38,6 +47,10 @@ const (
 	connectionWindow = 2 << 20
 	maxHeaderList    = 64 << 10
 )
+
+// RequestWeight is what a request to the host weighs that carries so many bytes of
+// value: one, and one more for each 64 KiB.
+func RequestWeight(value int) int { return 1 + value>>16 }
 
 // Handshake proves to a runtime that a gateway started it. The cookie is no
 // secret: it turns a start by hand into a friendly message.

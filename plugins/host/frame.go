@@ -23,6 +23,7 @@ const (
 	hostFrameCalls   = 1
 	hostFrameCancels = 2
 	hostFrameDrain   = 3
+	hostFrameReplies = 4
 
 	callID        = 1
 	callHeaders   = 2
@@ -31,11 +32,16 @@ const (
 	callRequestID = 5
 	callDebug     = 6
 
+	replyRequestID = 1
+	replySecret    = 2
+	replyError     = 3
+
 	runtimeFrameResults   = 1
 	runtimeFrameLogs      = 2
 	runtimeFrameHeartbeat = 3
 	runtimeFrameRetire    = 4
 	runtimeFrameExit      = 5
+	runtimeFrameRequests  = 6
 )
 
 // appendCall appends one Call entry of a HostFrame. size is callSize's answer.
@@ -79,6 +85,41 @@ func appendCancel(b []byte, id uint64) []byte {
 }
 
 func appendDrain(b []byte) []byte { return appendVarint(b, hostFrameDrain, 1) }
+
+// reply is a HostReply entry: two texts, which are a secret's key and value or an
+// error's code and message.
+type reply struct {
+	id     uint64
+	field  protowire.Number // replySecret or replyError
+	first  string
+	second []byte
+}
+
+func secretReply(id uint64, s runtime.Secret) reply {
+	return reply{id: id, field: replySecret, first: s.Key, second: s.Value}
+}
+
+func errorReply(id uint64, e *runtime.SecretError) reply {
+	return reply{id: id, field: replyError, first: e.Code, second: []byte(e.Message)}
+}
+
+func (r *reply) outcomeSize() int { return stringSize(r.first) + stringSize(r.second) }
+
+// size is the size of the reply's fields without the entry's tag and length.
+func (r *reply) size() int {
+	return varintSize(r.id) + 1 + protowire.SizeBytes(r.outcomeSize())
+}
+
+// appendTo appends the entry to a HostFrame.
+func (r *reply) appendTo(b []byte) []byte {
+	b = protowire.AppendTag(b, hostFrameReplies, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(r.size()))
+	b = appendVarint(b, replyRequestID, r.id)
+	b = protowire.AppendTag(b, r.field, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(r.outcomeSize()))
+	b = appendString(b, 1, r.first)
+	return appendString(b, 2, r.second)
+}
 
 // The four below follow proto3: a zero field is not written. All tags are one byte.
 
@@ -278,6 +319,55 @@ func level(n uint64) (runtime.Level, error) {
 		return runtime.LevelError, nil
 	}
 	return 0, violationf("log level %d is not known", n)
+}
+
+// request is a HostRequest entry. A value points into the frame.
+type request struct {
+	id, callID uint64
+	update     bool // else it reads
+	secret     runtime.Secret
+}
+
+func parseRequest(b []byte) (r request, err error) {
+	asked := false
+	err = eachField(b, func(field protowire.Number, typ protowire.Type, value []byte, number uint64) (err error) {
+		switch field {
+		case 1:
+			r.id, err = number, want("request.id", typ, protowire.VarintType)
+		case 2:
+			r.callID, err = number, want("request.call_id", typ, protowire.VarintType)
+		case 3, 4:
+			if asked {
+				return violationf("a request asks for two things")
+			}
+			asked, r.update = true, field == 4
+			if err = want("request.request", typ, protowire.BytesType); err == nil {
+				r.secret, err = parseSecret(value)
+			}
+		}
+		return err
+	})
+	if err == nil && !asked {
+		err = violationf("a request asks for nothing")
+	}
+	return r, err
+}
+
+// parseSecret reads a ReadSecret or an UpdateSecret. The former has no value, and
+// one there is passed over.
+func parseSecret(b []byte) (s runtime.Secret, err error) {
+	err = eachField(b, func(field protowire.Number, typ protowire.Type, value []byte, _ uint64) (err error) {
+		switch field {
+		case 1:
+			if err = want("request.key", typ, protowire.BytesType); err == nil {
+				s.Key, err = text("request.key", value)
+			}
+		case 2:
+			s.Value, err = value, want("request.value", typ, protowire.BytesType)
+		}
+		return err
+	})
+	return s, err
 }
 
 // ending is a Retire or Exit entry.

@@ -2,6 +2,7 @@ package host
 
 import (
 	"bytes"
+	"context"
 	"testing"
 	"time"
 
@@ -45,6 +46,19 @@ func TestWrittenFramesAreWhatTheGeneratedCodeReads(t *testing.T) {
 			want.Cancels = append(want.Cancels, &runtimev1.Cancel{CallId: id})
 			got = appendCancel(got, id)
 		}
+		for range rapid.IntRange(0, 3).Draw(t, "replies") {
+			id := rapid.Uint64Min(1).Draw(t, "request")
+			first, second := text.Draw(t, "key or code"), text.Draw(t, "value or message")
+			message := &runtimev1.HostReply{RequestId: id, Reply: &runtimev1.HostReply_Secret{
+				Secret: &runtimev1.Secret{Key: first, Value: []byte(second)}}}
+			told := secretReply(id, runtime.Secret{Key: first, Value: []byte(second)})
+			if rapid.Bool().Draw(t, "refused") {
+				message.Reply = &runtimev1.HostReply_Error{Error: &runtimev1.RequestError{Code: first, Message: second}}
+				told = errorReply(id, &runtime.SecretError{Code: first, Message: second})
+			}
+			want.Replies = append(want.Replies, message)
+			got = told.appendTo(got)
+		}
 		if want.Drain = rapid.Bool().Draw(t, "drain"); want.Drain {
 			got = appendDrain(got)
 		}
@@ -55,9 +69,28 @@ func TestWrittenFramesAreWhatTheGeneratedCodeReads(t *testing.T) {
 	})
 }
 
+func TestARequestIsReadLikeTheGeneratedCodeDoes(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		want := &runtimev1.HostRequest{Id: rapid.Uint64().Draw(t, "id"), CallId: rapid.Uint64().Draw(t, "call")}
+		key, value := rapid.String().Draw(t, "key"), []byte(nil)
+		update := rapid.Bool().Draw(t, "updates")
+		if update {
+			value = rapid.SliceOfN(rapid.Byte(), 1, 100).Draw(t, "value")
+			want.Request = &runtimev1.HostRequest_UpdateSecret{UpdateSecret: &runtimev1.UpdateSecret{Key: key, Value: value}}
+		} else {
+			want.Request = &runtimev1.HostRequest_ReadSecret{ReadSecret: &runtimev1.ReadSecret{Key: key}}
+		}
+		b, err := proto.Marshal(want)
+		require.NoError(t, err)
+		got, err := parseRequest(protowire.AppendFixed32(protowire.AppendTag(b, 77, protowire.Fixed32Type), 1))
+		require.NoError(t, err)
+		require.Equal(t, request{id: want.GetId(), callID: want.GetCallId(), update: update, secret: runtime.Secret{Key: key, Value: value}}, got)
+	})
+}
+
 // FuzzRuntimeFrame gives any bytes to the code that acts on a runtime's frames. It
 // must not panic, and a call that it ends has the outcome that the generated code
-// reads, or a legal one where that reads nothing.
+// reads, or a legal one where that reads nothing. Each request has one reply.
 func FuzzRuntimeFrame(f *testing.F) {
 	for _, m := range []*runtimev1.RuntimeFrame{
 		{Results: []*runtimev1.Result{{CallId: 1, Outcome: &runtimev1.Result_Payload{Payload: []byte(`{"a":1}`)}}}},
@@ -65,6 +98,10 @@ func FuzzRuntimeFrame(f *testing.F) {
 		{Logs: []*runtimev1.LogRecord{{CallId: 1, Level: 2, Message: "m", Extras: []byte("[1]"), TimestampMs: 1}, {Level: 1}}},
 		{Heartbeat: &runtimev1.Heartbeat{EventLoopLagMs: 5, OpenCalls: 1}, Retire: &runtimev1.Retire{Reason: "r"}},
 		{Exit: &runtimev1.Exit{CallId: 2, Reason: "r"}},
+		{Requests: []*runtimev1.HostRequest{
+			{Id: 1, CallId: 2, Request: &runtimev1.HostRequest_ReadSecret{ReadSecret: &runtimev1.ReadSecret{Key: "k"}}},
+			{Id: 2, Request: &runtimev1.HostRequest_UpdateSecret{UpdateSecret: &runtimev1.UpdateSecret{Key: "k", Value: []byte(`{"a":1}`)}}},
+		}},
 	} {
 		b, err := proto.Marshal(m)
 		require.NoError(f, err)
@@ -88,7 +125,33 @@ func FuzzRuntimeFrame(f *testing.F) {
 				require.True(t, answers(&message, c))
 			}
 		}
+		s.asked.serving.Wait()
+		s.asked.stop()
+		if err == nil && readable {
+			require.ElementsMatch(t, requestIDs(&message), repliedIDs(t, s))
+		}
 	})
+}
+
+func requestIDs(m *runtimev1.RuntimeFrame) (ids []uint64) {
+	for _, r := range m.GetRequests() {
+		ids = append(ids, r.GetId())
+	}
+	return ids
+}
+
+// repliedIDs takes the replies that are queued.
+func repliedIDs(t *testing.T, s *session) (ids []uint64) {
+	t.Helper()
+	for frame := s.take(); frame != nil; frame = s.take() {
+		var m runtimev1.HostFrame
+		require.NoError(t, proto.Unmarshal(*frame, &m))
+		for _, r := range m.GetReplies() {
+			require.NotEmpty(t, r.GetError().GetCode())
+			ids = append(ids, r.GetRequestId())
+		}
+	}
+	return ids
 }
 
 // answers reports whether c holds the message's result for it.
@@ -109,7 +172,7 @@ func answers(m *runtimev1.RuntimeFrame, c *call) bool {
 // testSession is a session with n open calls and no stream.
 func testSession(n int) (*session, []*call) {
 	p := &Process{output: newOutput(zerolog.Nop()), log: zerolog.Nop(), exit: &ending{}}
-	s := newSession(p, nil, func() {}, p.withDefaults(Limits{}))
+	s := newSession(p, nil, func() {}, p.withDefaults(Limits{}), nil)
 	var calls []*call
 	for range n {
 		c := &call{id: s.ids.Add(1), done: make(chan struct{}, 1)}
@@ -145,6 +208,30 @@ func TestAResultIsReadLikeTheGeneratedCodeDoes(t *testing.T) {
 		require.NotNil(t, got.payload)
 		require.True(t, bytes.Equal(want.GetPayload(), got.payload))
 	})
+}
+
+// slow is a provider that waits for its context's end.
+type slow struct{ noSecrets }
+
+func (slow) ReadSecret(ctx context.Context, _ string) (runtime.Secret, error) {
+	<-ctx.Done()
+	return runtime.Secret{}, ctx.Err()
+}
+
+func TestARequestThatTakesTooLongIsAnswered(t *testing.T) {
+	s, _ := testSession(1)
+	s.asked.secrets, s.asked.time = slow{}, 20*time.Millisecond
+	frame, err := proto.Marshal(&runtimev1.RuntimeFrame{Requests: []*runtimev1.HostRequest{
+		{Id: 5, Request: &runtimev1.HostRequest_ReadSecret{ReadSecret: &runtimev1.ReadSecret{Key: "k"}}},
+	}})
+	require.NoError(t, err)
+	require.NoError(t, s.accept(frame, time.Now()))
+	s.asked.serving.Wait()
+	s.asked.stop()
+	var got runtimev1.HostFrame
+	require.NoError(t, proto.Unmarshal(*s.take(), &got))
+	require.True(t, proto.Equal(&got, &runtimev1.HostFrame{Replies: []*runtimev1.HostReply{{RequestId: 5, Reply: &runtimev1.HostReply_Error{
+		Error: &runtimev1.RequestError{Code: runtime.SecretFailed, Message: "Reading Secret k failed: no answer within 20ms"}}}}}), &got)
 }
 
 func TestAbandonedCallsAreRememberedWithinBounds(t *testing.T) {

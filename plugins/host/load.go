@@ -11,6 +11,7 @@ import (
 
 	"github.com/sluice-faas/sluice/plugins"
 	runtimev1 "github.com/sluice-faas/sluice/plugins/proto/faas/runtime/v1"
+	"github.com/sluice-faas/sluice/sdk/runtime"
 )
 
 const (
@@ -79,7 +80,7 @@ func (p *Process) Load(ctx context.Context, r LoadRequest) error {
 		p.end(verdict{reason: "user code could not be loaded", shared: true, planned: true})
 		return &LoadError{Message: cut(f.GetMessage(), maxTextBytes), Stack: cut(f.GetStack(), maxTextBytes)}
 	}
-	return p.startSession(ctx, r.Limits)
+	return p.startSession(ctx, r.Limits, r.Secrets)
 }
 
 func (p *Process) startLoading() error {
@@ -95,8 +96,8 @@ func (p *Process) startLoading() error {
 	return nil
 }
 
-func (p *Process) startSession(ctx context.Context, limits Limits) error {
-	s, err := openSession(p, p.conn, limits)
+func (p *Process) startSession(ctx context.Context, limits Limits, secrets runtime.Secrets) error {
+	s, err := openSession(p, p.conn, limits, secrets)
 	if err != nil {
 		return p.loadFailed(ctx, err)
 	}

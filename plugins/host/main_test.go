@@ -200,11 +200,26 @@ func obey(ctx context.Context, fn runtime.Function, call runtime.Call) (runtime.
 		answer = call.Headers
 	case "size":
 		answer = len(o.Text)
+	case "read": // the secret o.Text
+		secret, err := call.Secrets.ReadSecret(ctx, o.Text)
+		return runtime.Result{Payload: secret.Value}, refused(err)
+	case "update": // the secret o.Text to text of o.N characters
+		secret, err := call.Secrets.UpdateSecret(ctx, runtime.Secret{Key: o.Text, Value: []byte(`"` + strings.Repeat("x", o.N) + `"`)})
+		return runtime.Result{Payload: secret.Value}, refused(err)
 	case "large":
 		answer = strings.Repeat("x", o.N)
 	}
 	payload, err := json.Marshal(answer)
 	return runtime.Result{Payload: payload}, err
+}
+
+// refused tells the caller why a secret was not there.
+func refused(err error) error {
+	var e *runtime.SecretError
+	if errors.As(err, &e) {
+		return &runtime.Failure{Kind: runtime.CustomFailure, Message: e.Code + ": " + e.Message}
+	}
+	return err
 }
 
 var keep []byte
@@ -283,8 +298,13 @@ func launch(t testing.TB, o host.Options) *host.Process {
 
 func load(t testing.TB, o host.Options) *host.Process {
 	t.Helper()
+	return loadWith(t, o, nil)
+}
+
+func loadWith(t testing.TB, o host.Options, secrets runtime.Secrets) *host.Process {
+	t.Helper()
 	p := launch(t, o)
-	require.NoError(t, p.Load(context.Background(), host.LoadRequest{}))
+	require.NoError(t, p.Load(context.Background(), host.LoadRequest{Secrets: secrets}))
 	return p
 }
 

@@ -51,6 +51,12 @@ func (s *session) accept(frame []byte, now time.Time) error {
 				return err
 			}
 			return s.acceptExit(value)
+		case runtimeFrameRequests:
+			if err := want("requests", typ, protowire.BytesType); err != nil {
+				return err
+			}
+			useful = true
+			return s.acceptRequest(value, now)
 		}
 		return nil // a newer runtime may say more than this host understands
 	})

@@ -40,6 +40,8 @@ const (
 	// less processor time a call at 64 callers. A call that is alone never waits.
 	maxUnanswered = 1
 	holdTime      = time.Millisecond
+	// controlSize is what a cancel or a drain needs at most.
+	controlSize = 16
 	// silence is how long a process with open calls may say nothing before it is
 	// taken for blocked. A sound one sends a heartbeat every 250 ms.
 	silence = time.Second
@@ -55,6 +57,7 @@ type session struct {
 	stream grpc.ClientStream
 	cancel context.CancelFunc
 	limits Limits
+	asked  requests
 	ended  chan struct{} // closed when nothing more will be received
 	idle   *rate.Limiter // only the receiver uses it
 
@@ -75,12 +78,13 @@ type session struct {
 	busySince int64         // UnixNano of the first call after a pause
 	drained   chan struct{} // closed when no call is open and none will come
 	abandoned abandoned
-	frame     *[]byte   // in the making
-	sealed    []*[]byte // full, oldest first
-	queued    int       // bytes in frame and sealed
-	writing   bool      // somebody is in SendMsg
-	sent      uint64    // bytes queued since the start; a call's position is its end in them
-	confirmed uint64    // the position up to which the runtime must have read
+	frame     *[]byte       // in the making
+	sealed    []*[]byte     // full, oldest first
+	queued    int           // bytes in frame and sealed
+	room      chan struct{} // closed when queued falls; nil: nobody waits
+	writing   bool          // somebody is in SendMsg
+	sent      uint64        // bytes queued since the start; a call's position is its end in them
+	confirmed uint64        // the position up to which the runtime must have read
 	suspect   suspicion
 }
 
@@ -99,6 +103,8 @@ type call struct {
 	log      func(runtime.LogRecord)
 	done     chan struct{} // one token
 
+	requests int // needs session.mu
+
 	logging sync.Mutex // held while log runs
 	logs    int        // only the receiver uses it
 
@@ -111,11 +117,11 @@ var callPool = sync.Pool{New: func() any { return &call{done: make(chan struct{}
 
 // release gives c back. It must be out of session.calls and its token taken.
 func (c *call) release() {
-	c.log, c.payload, c.err, c.logs, c.dropped = nil, nil, nil, 0, 0
+	c.log, c.payload, c.err, c.logs, c.requests, c.dropped = nil, nil, nil, 0, 0, 0
 	callPool.Put(c)
 }
 
-func openSession(p *Process, conn grpc.ClientConnInterface, limits Limits) (*session, error) {
+func openSession(p *Process, conn grpc.ClientConnInterface, limits Limits, secrets runtime.Secrets) (*session, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	stream, err := conn.NewStream(ctx, &runtimev1.RuntimeService_ServiceDesc.Streams[0],
 		runtimev1.RuntimeService_Session_FullMethodName, grpc.ForceCodecV2(rawCodec{}))
@@ -123,15 +129,15 @@ func openSession(p *Process, conn grpc.ClientConnInterface, limits Limits) (*ses
 		cancel()
 		return nil, err
 	}
-	s := newSession(p, stream, cancel, limits)
+	s := newSession(p, stream, cancel, limits, secrets)
 	go s.receive()
 	go s.write()
 	return s, nil
 }
 
-func newSession(p *Process, stream grpc.ClientStream, cancel context.CancelFunc, limits Limits) *session {
+func newSession(p *Process, stream grpc.ClientStream, cancel context.CancelFunc, limits Limits, secrets runtime.Secrets) *session {
 	s := &session{
-		proc: p, stream: stream, cancel: cancel, limits: limits,
+		proc: p, stream: stream, cancel: cancel, limits: limits, asked: newRequests(secrets),
 		ended:   make(chan struct{}),
 		drained: make(chan struct{}),
 		idle:    rate.NewLimiter(idleEntriesPerSecond, idleEntriesBurst),
@@ -181,14 +187,14 @@ func (s *session) submit(ctx context.Context, c *call, rc *runtime.Call) error {
 		return ErrTooLarge
 	}
 	s.mu.Lock()
-	if s.refusing || len(s.calls) >= maxOpenCalls || s.queued > 0 && s.queued+size > maxQueued {
+	if s.refusing || len(s.calls) >= maxOpenCalls || !s.hasRoom(size) {
 		s.mu.Unlock()
 		return ErrUnavailable
 	}
 	if len(s.calls) == 0 {
 		s.busySince = now.UnixNano() // before, it had nothing to say
 	}
-	before := len(*s.room(size))
+	before := len(*s.frameFor(size))
 	*s.frame = appendCall(*s.frame, c.id, timeout, rc, size)
 	s.count(len(*s.frame) - before)
 	c.position = s.sent
@@ -233,9 +239,12 @@ func timeoutMS(ctx context.Context, now time.Time) uint32 {
 	return uint32(min(max(left, 1), math.MaxUint32))
 }
 
-// room returns the frame in the making, a new one if size more would not fit.
-// Needs mu, as all below that touch the frames do.
-func (s *session) room(size int) *[]byte {
+// hasRoom says whether an entry of that size may be queued. Needs mu, as all below
+// that touch the frames do.
+func (s *session) hasRoom(size int) bool { return s.queued == 0 || s.queued+size <= maxQueued }
+
+// frameFor returns the frame in the making, a new one if size more would not fit.
+func (s *session) frameFor(size int) *[]byte {
 	if len(*s.frame) > 0 && len(*s.frame)+size > frameTarget {
 		s.sealed = append(s.sealed, s.frame)
 		s.frame = frames.Get(size + 16)
@@ -262,6 +271,10 @@ func (s *session) take() *[]byte {
 		return nil
 	}
 	s.queued -= len(*frame)
+	if s.room != nil {
+		close(s.room)
+		s.room = nil
+	}
 	return frame
 }
 
@@ -335,9 +348,9 @@ func (s *session) hold(timer *time.Timer) {
 	}
 }
 
-// control queues an entry that is not a call.
-func (s *session) control(appendTo func([]byte) []byte) {
-	before := len(*s.room(16))
+// control queues an entry that is not a call; size is about its size.
+func (s *session) control(size int, appendTo func([]byte) []byte) {
+	before := len(*s.frameFor(size))
 	*s.frame = appendTo(*s.frame)
 	s.count(len(*s.frame) - before)
 	s.wakeWriter()
@@ -356,7 +369,7 @@ func (s *session) abandon(ctx context.Context, c *call) bool {
 	others := len(s.calls) - 1
 	delete(s.calls, c.id)
 	s.abandoned.add(c.id, now)
-	s.control(func(b []byte) []byte { return appendCancel(b, c.id) })
+	s.control(controlSize, func(b []byte) []byte { return appendCancel(b, c.id) })
 	s.checkDrained()
 	atDeadline := errors.Is(ctx.Err(), context.DeadlineExceeded)
 	if blocked && !atDeadline {
@@ -439,7 +452,7 @@ func (s *session) checkDrained() {
 func (s *session) drain() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.control(appendDrain)
+	s.control(controlSize, appendDrain)
 }
 
 // sole reports whether one call alone can have ended the process: it is the only
@@ -467,6 +480,7 @@ func (s *session) fail(v verdict) {
 // receive reads frames until the stream ends or one of them is illegal.
 func (s *session) receive() {
 	defer close(s.ended)
+	defer s.asked.stop() // no reply would arrive
 	for {
 		var buf mem.Buffer
 		if err := s.stream.RecvMsg(&buf); err != nil {

@@ -84,6 +84,10 @@ type LoadRequest struct {
 	Artifact    []byte
 	Environment map[string]string
 	Limits      Limits
+	// Secrets are those of the lambda's account, and serve whatever the process asks
+	// for in its life. A method returns soon after its context has ended. With nil
+	// every request is answered with runtime.SecretAuthFailed.
+	Secrets runtime.Secrets
 }
 
 // LoadError is a fault of user code found while it was read.

@@ -40,34 +40,10 @@ type Call struct {
 	// Log takes what user code logs, as it happens, from any goroutine, until
 	// Handle has returned. Nil drops it.
 	Log func(LogRecord)
-	// Secrets are those of the lambda's account. Nil where there are none to ask.
+	// Secrets are those of the lambda's account, for use until Handle has returned.
+	// Serve sets it; it is nil where there is no gateway to ask.
 	Secrets Secrets
 }
-
-// Secrets is what user code may do with the secrets of its account. Both methods
-// return a *SecretError when the secret is the reason, and may be called at once.
-type Secrets interface {
-	// ReadSecret gives the secret of that key.
-	ReadSecret(ctx context.Context, key string) (Secret, error)
-	// UpdateSecret gives a secret that exists another value of the same type, and
-	// returns it.
-	UpdateSecret(ctx context.Context, s Secret) (Secret, error)
-}
-
-// Secret is a value that the account keeps under a name.
-type Secret struct {
-	Key   string
-	Value []byte // one JSON value
-}
-
-// SecretError says why a secret was not read or changed, with a code and a text of
-// contract/javascript-runtime.md §6.3.
-type SecretError struct {
-	Code    string
-	Message string
-}
-
-func (e *SecretError) Error() string { return e.Message }
 
 // Result is what user code answered.
 type Result struct {

@@ -37,13 +37,16 @@ type session struct {
 	queue  []entry
 	drain  bool
 	broken bool // the stream takes nothing more
+
+	asked requests
 }
 
-// entry is a log record or a result that waits to be sent.
+// entry is one of what waits to be sent.
 type entry struct {
-	log    *runtimev1.LogRecord
-	result *runtimev1.Result
-	size   int
+	log     *runtimev1.LogRecord
+	result  *runtimev1.Result
+	request *runtimev1.HostRequest
+	size    int
 }
 
 // openCall is one call under way.
@@ -52,10 +55,12 @@ type openCall struct {
 	cancel  context.CancelFunc
 	records int
 	dropped uint32
+
+	requests int
 }
 
 func newSession(stream grpc.BidiStreamingServer[runtimev1.HostFrame, runtimev1.RuntimeFrame], fn *function) *session {
-	return &session{stream: stream, fn: fn, wake: make(chan struct{}, 1), open: make(map[uint64]*openCall)}
+	return &session{stream: stream, fn: fn, wake: make(chan struct{}, 1), open: make(map[uint64]*openCall), asked: newRequests()}
 }
 
 // run returns when the host has drained the session or the stream broke. Handlers
@@ -63,6 +68,7 @@ func newSession(stream grpc.BidiStreamingServer[runtimev1.HostFrame, runtimev1.R
 func (s *session) run() error {
 	ctx, cancel := context.WithCancel(s.stream.Context())
 	defer cancel()
+	defer close(s.asked.over)
 	go s.receive(ctx)
 	return s.write()
 }
@@ -79,6 +85,9 @@ func (s *session) receive(ctx context.Context) {
 		}
 		for _, c := range frame.GetCancels() {
 			s.abandon(c.GetCallId())
+		}
+		for _, r := range frame.GetReplies() {
+			s.settle(r)
 		}
 		if frame.GetDrain() {
 			s.stop(false)
@@ -118,6 +127,7 @@ func (s *session) start(ctx context.Context, in *runtimev1.Call) {
 		Payload:   in.GetPayload(),
 		Debug:     in.GetDebug(),
 		Log:       func(r LogRecord) { s.log(c, r) },
+		Secrets:   &callSecrets{s, c},
 	}
 	for _, h := range in.GetHeaders() {
 		call.Headers = append(call.Headers, Header{Key: h.GetKey(), Value: h.GetValue()})
@@ -298,9 +308,12 @@ func (s *session) take() (frame *runtimev1.RuntimeFrame, over bool) {
 		if size += e.size; taken > 0 && size > frameTarget {
 			break
 		}
-		if e.log != nil {
+		switch {
+		case e.log != nil:
 			frame.Logs = append(frame.Logs, e.log)
-		} else {
+		case e.request != nil:
+			frame.Requests = append(frame.Requests, e.request)
+		default:
 			frame.Results = append(frame.Results, e.result)
 		}
 	}

@@ -795,7 +795,8 @@ type HostFrame struct {
 	Cancels []*Cancel              `protobuf:"bytes,2,rep,name=cancels,proto3" json:"cancels,omitempty"`
 	// Set when no further call will come: the runtime finishes what it has and
 	// then ends the stream.
-	Drain         bool `protobuf:"varint,3,opt,name=drain,proto3" json:"drain,omitempty"`
+	Drain         bool         `protobuf:"varint,3,opt,name=drain,proto3" json:"drain,omitempty"`
+	Replies       []*HostReply `protobuf:"bytes,4,rep,name=replies,proto3" json:"replies,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -849,6 +850,13 @@ func (x *HostFrame) GetDrain() bool {
 		return x.Drain
 	}
 	return false
+}
+
+func (x *HostFrame) GetReplies() []*HostReply {
+	if x != nil {
+		return x.Replies
+	}
+	return nil
 }
 
 type Call struct {
@@ -1049,7 +1057,8 @@ type RuntimeFrame struct {
 	// The process asks to be replaced: it takes no new calls, calls it has go on.
 	Retire *Retire `protobuf:"bytes,4,opt,name=retire,proto3" json:"retire,omitempty"`
 	// The process is about to end by user code's own doing.
-	Exit          *Exit `protobuf:"bytes,5,opt,name=exit,proto3" json:"exit,omitempty"`
+	Exit          *Exit          `protobuf:"bytes,5,opt,name=exit,proto3" json:"exit,omitempty"`
+	Requests      []*HostRequest `protobuf:"bytes,6,rep,name=requests,proto3" json:"requests,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1115,6 +1124,13 @@ func (x *RuntimeFrame) GetRetire() *Retire {
 func (x *RuntimeFrame) GetExit() *Exit {
 	if x != nil {
 		return x.Exit
+	}
+	return nil
+}
+
+func (x *RuntimeFrame) GetRequests() []*HostRequest {
+	if x != nil {
+		return x.Requests
 	}
 	return nil
 }
@@ -1513,6 +1529,422 @@ func (x *Exit) GetReason() string {
 	return ""
 }
 
+// HostRequest is what user code asks of the host. Each is answered by one
+// HostReply, in at most 10 seconds and in any order: requests are served side by
+// side, so what must follow another waits for its reply. Legal from Load's answer
+// to the end of the stream, also outside any call.
+//
+// Open requests, those without a reply, weigh 64 together at most: one weighs 1,
+// and 1 more for each 64 KiB of its value. What is over that is answered with an
+// error, so a runtime holds requests back until others have their replies. A call
+// may send 1000; more than that, and requests of no open call, are counted with
+// the heartbeats and records of no open call, of which thousands a second end a
+// process.
+//
+// Violations: id 0, or that of an open request; a call_id that never was; no
+// request, or two; a key or value over its limit; a key that is not UTF-8; a
+// value that is not JSON in UTF-8.
+type HostRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Unique for the life of the process, never 0.
+	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The call whose code asks; 0 outside any call.
+	CallId uint64 `protobuf:"varint,2,opt,name=call_id,json=callId,proto3" json:"call_id,omitempty"`
+	// Types that are valid to be assigned to Request:
+	//
+	//	*HostRequest_ReadSecret
+	//	*HostRequest_UpdateSecret
+	Request       isHostRequest_Request `protobuf_oneof:"request"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HostRequest) Reset() {
+	*x = HostRequest{}
+	mi := &file_faas_runtime_v1_runtime_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HostRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HostRequest) ProtoMessage() {}
+
+func (x *HostRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_faas_runtime_v1_runtime_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HostRequest.ProtoReflect.Descriptor instead.
+func (*HostRequest) Descriptor() ([]byte, []int) {
+	return file_faas_runtime_v1_runtime_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *HostRequest) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *HostRequest) GetCallId() uint64 {
+	if x != nil {
+		return x.CallId
+	}
+	return 0
+}
+
+func (x *HostRequest) GetRequest() isHostRequest_Request {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *HostRequest) GetReadSecret() *ReadSecret {
+	if x != nil {
+		if x, ok := x.Request.(*HostRequest_ReadSecret); ok {
+			return x.ReadSecret
+		}
+	}
+	return nil
+}
+
+func (x *HostRequest) GetUpdateSecret() *UpdateSecret {
+	if x != nil {
+		if x, ok := x.Request.(*HostRequest_UpdateSecret); ok {
+			return x.UpdateSecret
+		}
+	}
+	return nil
+}
+
+type isHostRequest_Request interface {
+	isHostRequest_Request()
+}
+
+type HostRequest_ReadSecret struct {
+	ReadSecret *ReadSecret `protobuf:"bytes,3,opt,name=read_secret,json=readSecret,proto3,oneof"`
+}
+
+type HostRequest_UpdateSecret struct {
+	UpdateSecret *UpdateSecret `protobuf:"bytes,4,opt,name=update_secret,json=updateSecret,proto3,oneof"`
+}
+
+func (*HostRequest_ReadSecret) isHostRequest_Request() {}
+
+func (*HostRequest_UpdateSecret) isHostRequest_Request() {}
+
+// ReadSecret asks for a secret of the lambda's account. The reply is the secret.
+type ReadSecret struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 1 KiB.
+	Key           string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadSecret) Reset() {
+	*x = ReadSecret{}
+	mi := &file_faas_runtime_v1_runtime_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadSecret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadSecret) ProtoMessage() {}
+
+func (x *ReadSecret) ProtoReflect() protoreflect.Message {
+	mi := &file_faas_runtime_v1_runtime_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadSecret.ProtoReflect.Descriptor instead.
+func (*ReadSecret) Descriptor() ([]byte, []int) {
+	return file_faas_runtime_v1_runtime_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ReadSecret) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+// UpdateSecret gives a secret of the lambda's account, which must exist, another
+// value of the same type. The reply is the secret as it is then.
+type UpdateSecret struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 1 KiB.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// One JSON value, at most 2 MiB.
+	Value         []byte `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateSecret) Reset() {
+	*x = UpdateSecret{}
+	mi := &file_faas_runtime_v1_runtime_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateSecret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateSecret) ProtoMessage() {}
+
+func (x *UpdateSecret) ProtoReflect() protoreflect.Message {
+	mi := &file_faas_runtime_v1_runtime_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateSecret.ProtoReflect.Descriptor instead.
+func (*UpdateSecret) Descriptor() ([]byte, []int) {
+	return file_faas_runtime_v1_runtime_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *UpdateSecret) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *UpdateSecret) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+// HostReply answers one HostRequest. It may come when user code no longer waits.
+type HostReply struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	RequestId uint64                 `protobuf:"varint,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Types that are valid to be assigned to Reply:
+	//
+	//	*HostReply_Secret
+	//	*HostReply_Error
+	Reply         isHostReply_Reply `protobuf_oneof:"reply"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HostReply) Reset() {
+	*x = HostReply{}
+	mi := &file_faas_runtime_v1_runtime_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HostReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HostReply) ProtoMessage() {}
+
+func (x *HostReply) ProtoReflect() protoreflect.Message {
+	mi := &file_faas_runtime_v1_runtime_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HostReply.ProtoReflect.Descriptor instead.
+func (*HostReply) Descriptor() ([]byte, []int) {
+	return file_faas_runtime_v1_runtime_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *HostReply) GetRequestId() uint64 {
+	if x != nil {
+		return x.RequestId
+	}
+	return 0
+}
+
+func (x *HostReply) GetReply() isHostReply_Reply {
+	if x != nil {
+		return x.Reply
+	}
+	return nil
+}
+
+func (x *HostReply) GetSecret() *Secret {
+	if x != nil {
+		if x, ok := x.Reply.(*HostReply_Secret); ok {
+			return x.Secret
+		}
+	}
+	return nil
+}
+
+func (x *HostReply) GetError() *RequestError {
+	if x != nil {
+		if x, ok := x.Reply.(*HostReply_Error); ok {
+			return x.Error
+		}
+	}
+	return nil
+}
+
+type isHostReply_Reply interface {
+	isHostReply_Reply()
+}
+
+type HostReply_Secret struct {
+	Secret *Secret `protobuf:"bytes,2,opt,name=secret,proto3,oneof"`
+}
+
+type HostReply_Error struct {
+	Error *RequestError `protobuf:"bytes,3,opt,name=error,proto3,oneof"`
+}
+
+func (*HostReply_Secret) isHostReply_Reply() {}
+
+func (*HostReply_Error) isHostReply_Reply() {}
+
+// Secret is a value that the account keeps under a key.
+type Secret struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// One JSON value, at most 2 MiB.
+	Value         []byte `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Secret) Reset() {
+	*x = Secret{}
+	mi := &file_faas_runtime_v1_runtime_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Secret) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Secret) ProtoMessage() {}
+
+func (x *Secret) ProtoReflect() protoreflect.Message {
+	mi := &file_faas_runtime_v1_runtime_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Secret.ProtoReflect.Descriptor instead.
+func (*Secret) Descriptor() ([]byte, []int) {
+	return file_faas_runtime_v1_runtime_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Secret) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Secret) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+// RequestError says why a request was not served, in words that user code may see.
+type RequestError struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Stable, for programs, for example "com.liveperson.faas.secret.not-found".
+	Code          string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	Message       string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RequestError) Reset() {
+	*x = RequestError{}
+	mi := &file_faas_runtime_v1_runtime_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RequestError) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RequestError) ProtoMessage() {}
+
+func (x *RequestError) ProtoReflect() protoreflect.Message {
+	mi := &file_faas_runtime_v1_runtime_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RequestError.ProtoReflect.Descriptor instead.
+func (*RequestError) Descriptor() ([]byte, []int) {
+	return file_faas_runtime_v1_runtime_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *RequestError) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *RequestError) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 var File_faas_runtime_v1_runtime_proto protoreflect.FileDescriptor
 
 const file_faas_runtime_v1_runtime_proto_rawDesc = "" +
@@ -1564,11 +1996,12 @@ const file_faas_runtime_v1_runtime_proto_rawDesc = "" +
 	"\afailure\x18\x01 \x01(\v2\x1c.faas.runtime.v1.LoadFailureR\afailure\"=\n" +
 	"\vLoadFailure\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\tR\amessage\x12\x14\n" +
-	"\x05stack\x18\x02 \x01(\tR\x05stack\"\x81\x01\n" +
+	"\x05stack\x18\x02 \x01(\tR\x05stack\"\xb7\x01\n" +
 	"\tHostFrame\x12+\n" +
 	"\x05calls\x18\x01 \x03(\v2\x15.faas.runtime.v1.CallR\x05calls\x121\n" +
 	"\acancels\x18\x02 \x03(\v2\x17.faas.runtime.v1.CancelR\acancels\x12\x14\n" +
-	"\x05drain\x18\x03 \x01(\bR\x05drain\"\xb7\x01\n" +
+	"\x05drain\x18\x03 \x01(\bR\x05drain\x124\n" +
+	"\areplies\x18\x04 \x03(\v2\x1a.faas.runtime.v1.HostReplyR\areplies\"\xb7\x01\n" +
 	"\x04Call\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x121\n" +
 	"\aheaders\x18\x02 \x03(\v2\x17.faas.runtime.v1.HeaderR\aheaders\x12\x18\n" +
@@ -1582,13 +2015,14 @@ const file_faas_runtime_v1_runtime_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\"!\n" +
 	"\x06Cancel\x12\x17\n" +
-	"\acall_id\x18\x01 \x01(\x04R\x06callId\"\x87\x02\n" +
+	"\acall_id\x18\x01 \x01(\x04R\x06callId\"\xc1\x02\n" +
 	"\fRuntimeFrame\x121\n" +
 	"\aresults\x18\x01 \x03(\v2\x17.faas.runtime.v1.ResultR\aresults\x12.\n" +
 	"\x04logs\x18\x02 \x03(\v2\x1a.faas.runtime.v1.LogRecordR\x04logs\x128\n" +
 	"\theartbeat\x18\x03 \x01(\v2\x1a.faas.runtime.v1.HeartbeatR\theartbeat\x12/\n" +
 	"\x06retire\x18\x04 \x01(\v2\x17.faas.runtime.v1.RetireR\x06retire\x12)\n" +
-	"\x04exit\x18\x05 \x01(\v2\x15.faas.runtime.v1.ExitR\x04exit\"\xa1\x01\n" +
+	"\x04exit\x18\x05 \x01(\v2\x15.faas.runtime.v1.ExitR\x04exit\x128\n" +
+	"\brequests\x18\x06 \x03(\v2\x1c.faas.runtime.v1.HostRequestR\brequests\"\xa1\x01\n" +
 	"\x06Result\x12\x17\n" +
 	"\acall_id\x18\x01 \x01(\x04R\x06callId\x12\x1a\n" +
 	"\apayload\x18\x02 \x01(\fH\x00R\apayload\x124\n" +
@@ -1613,7 +2047,32 @@ const file_faas_runtime_v1_runtime_proto_rawDesc = "" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\"7\n" +
 	"\x04Exit\x12\x17\n" +
 	"\acall_id\x18\x01 \x01(\x04R\x06callId\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason*N\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xc7\x01\n" +
+	"\vHostRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x17\n" +
+	"\acall_id\x18\x02 \x01(\x04R\x06callId\x12>\n" +
+	"\vread_secret\x18\x03 \x01(\v2\x1b.faas.runtime.v1.ReadSecretH\x00R\n" +
+	"readSecret\x12D\n" +
+	"\rupdate_secret\x18\x04 \x01(\v2\x1d.faas.runtime.v1.UpdateSecretH\x00R\fupdateSecretB\t\n" +
+	"\arequest\"\x1e\n" +
+	"\n" +
+	"ReadSecret\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\"6\n" +
+	"\fUpdateSecret\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\"\x9d\x01\n" +
+	"\tHostReply\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x01 \x01(\x04R\trequestId\x121\n" +
+	"\x06secret\x18\x02 \x01(\v2\x17.faas.runtime.v1.SecretH\x00R\x06secret\x125\n" +
+	"\x05error\x18\x03 \x01(\v2\x1d.faas.runtime.v1.RequestErrorH\x00R\x05errorB\a\n" +
+	"\x05reply\"0\n" +
+	"\x06Secret\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\"<\n" +
+	"\fRequestError\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage*N\n" +
 	"\bSeverity\x12\x18\n" +
 	"\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eSEVERITY_ERROR\x10\x01\x12\x14\n" +
@@ -1649,7 +2108,7 @@ func file_faas_runtime_v1_runtime_proto_rawDescGZIP() []byte {
 }
 
 var file_faas_runtime_v1_runtime_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_faas_runtime_v1_runtime_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_faas_runtime_v1_runtime_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_faas_runtime_v1_runtime_proto_goTypes = []any{
 	(Severity)(0),            // 0: faas.runtime.v1.Severity
 	(FailureKind)(0),         // 1: faas.runtime.v1.FailureKind
@@ -1675,42 +2134,54 @@ var file_faas_runtime_v1_runtime_proto_goTypes = []any{
 	(*Heartbeat)(nil),        // 21: faas.runtime.v1.Heartbeat
 	(*Retire)(nil),           // 22: faas.runtime.v1.Retire
 	(*Exit)(nil),             // 23: faas.runtime.v1.Exit
-	nil,                      // 24: faas.runtime.v1.DescribeResponse.TypeDeclarationsEntry
-	nil,                      // 25: faas.runtime.v1.LoadRequest.EnvironmentEntry
+	(*HostRequest)(nil),      // 24: faas.runtime.v1.HostRequest
+	(*ReadSecret)(nil),       // 25: faas.runtime.v1.ReadSecret
+	(*UpdateSecret)(nil),     // 26: faas.runtime.v1.UpdateSecret
+	(*HostReply)(nil),        // 27: faas.runtime.v1.HostReply
+	(*Secret)(nil),           // 28: faas.runtime.v1.Secret
+	(*RequestError)(nil),     // 29: faas.runtime.v1.RequestError
+	nil,                      // 30: faas.runtime.v1.DescribeResponse.TypeDeclarationsEntry
+	nil,                      // 31: faas.runtime.v1.LoadRequest.EnvironmentEntry
 }
 var file_faas_runtime_v1_runtime_proto_depIdxs = []int32{
 	5,  // 0: faas.runtime.v1.DescribeResponse.dependencies:type_name -> faas.runtime.v1.Dependency
-	24, // 1: faas.runtime.v1.DescribeResponse.type_declarations:type_name -> faas.runtime.v1.DescribeResponse.TypeDeclarationsEntry
+	30, // 1: faas.runtime.v1.DescribeResponse.type_declarations:type_name -> faas.runtime.v1.DescribeResponse.TypeDeclarationsEntry
 	5,  // 2: faas.runtime.v1.BuildRequest.dependencies:type_name -> faas.runtime.v1.Dependency
 	8,  // 3: faas.runtime.v1.BuildResponse.diagnostics:type_name -> faas.runtime.v1.Diagnostic
 	0,  // 4: faas.runtime.v1.Diagnostic.severity:type_name -> faas.runtime.v1.Severity
-	25, // 5: faas.runtime.v1.LoadRequest.environment:type_name -> faas.runtime.v1.LoadRequest.EnvironmentEntry
+	31, // 5: faas.runtime.v1.LoadRequest.environment:type_name -> faas.runtime.v1.LoadRequest.EnvironmentEntry
 	10, // 6: faas.runtime.v1.LoadRequest.limits:type_name -> faas.runtime.v1.Limits
 	12, // 7: faas.runtime.v1.LoadResponse.failure:type_name -> faas.runtime.v1.LoadFailure
 	14, // 8: faas.runtime.v1.HostFrame.calls:type_name -> faas.runtime.v1.Call
 	16, // 9: faas.runtime.v1.HostFrame.cancels:type_name -> faas.runtime.v1.Cancel
-	15, // 10: faas.runtime.v1.Call.headers:type_name -> faas.runtime.v1.Header
-	18, // 11: faas.runtime.v1.RuntimeFrame.results:type_name -> faas.runtime.v1.Result
-	20, // 12: faas.runtime.v1.RuntimeFrame.logs:type_name -> faas.runtime.v1.LogRecord
-	21, // 13: faas.runtime.v1.RuntimeFrame.heartbeat:type_name -> faas.runtime.v1.Heartbeat
-	22, // 14: faas.runtime.v1.RuntimeFrame.retire:type_name -> faas.runtime.v1.Retire
-	23, // 15: faas.runtime.v1.RuntimeFrame.exit:type_name -> faas.runtime.v1.Exit
-	19, // 16: faas.runtime.v1.Result.failure:type_name -> faas.runtime.v1.Failure
-	1,  // 17: faas.runtime.v1.Failure.kind:type_name -> faas.runtime.v1.FailureKind
-	2,  // 18: faas.runtime.v1.LogRecord.level:type_name -> faas.runtime.v1.Level
-	3,  // 19: faas.runtime.v1.RuntimeService.Describe:input_type -> faas.runtime.v1.DescribeRequest
-	6,  // 20: faas.runtime.v1.RuntimeService.Build:input_type -> faas.runtime.v1.BuildRequest
-	9,  // 21: faas.runtime.v1.RuntimeService.Load:input_type -> faas.runtime.v1.LoadRequest
-	13, // 22: faas.runtime.v1.RuntimeService.Session:input_type -> faas.runtime.v1.HostFrame
-	4,  // 23: faas.runtime.v1.RuntimeService.Describe:output_type -> faas.runtime.v1.DescribeResponse
-	7,  // 24: faas.runtime.v1.RuntimeService.Build:output_type -> faas.runtime.v1.BuildResponse
-	11, // 25: faas.runtime.v1.RuntimeService.Load:output_type -> faas.runtime.v1.LoadResponse
-	17, // 26: faas.runtime.v1.RuntimeService.Session:output_type -> faas.runtime.v1.RuntimeFrame
-	23, // [23:27] is the sub-list for method output_type
-	19, // [19:23] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	27, // 10: faas.runtime.v1.HostFrame.replies:type_name -> faas.runtime.v1.HostReply
+	15, // 11: faas.runtime.v1.Call.headers:type_name -> faas.runtime.v1.Header
+	18, // 12: faas.runtime.v1.RuntimeFrame.results:type_name -> faas.runtime.v1.Result
+	20, // 13: faas.runtime.v1.RuntimeFrame.logs:type_name -> faas.runtime.v1.LogRecord
+	21, // 14: faas.runtime.v1.RuntimeFrame.heartbeat:type_name -> faas.runtime.v1.Heartbeat
+	22, // 15: faas.runtime.v1.RuntimeFrame.retire:type_name -> faas.runtime.v1.Retire
+	23, // 16: faas.runtime.v1.RuntimeFrame.exit:type_name -> faas.runtime.v1.Exit
+	24, // 17: faas.runtime.v1.RuntimeFrame.requests:type_name -> faas.runtime.v1.HostRequest
+	19, // 18: faas.runtime.v1.Result.failure:type_name -> faas.runtime.v1.Failure
+	1,  // 19: faas.runtime.v1.Failure.kind:type_name -> faas.runtime.v1.FailureKind
+	2,  // 20: faas.runtime.v1.LogRecord.level:type_name -> faas.runtime.v1.Level
+	25, // 21: faas.runtime.v1.HostRequest.read_secret:type_name -> faas.runtime.v1.ReadSecret
+	26, // 22: faas.runtime.v1.HostRequest.update_secret:type_name -> faas.runtime.v1.UpdateSecret
+	28, // 23: faas.runtime.v1.HostReply.secret:type_name -> faas.runtime.v1.Secret
+	29, // 24: faas.runtime.v1.HostReply.error:type_name -> faas.runtime.v1.RequestError
+	3,  // 25: faas.runtime.v1.RuntimeService.Describe:input_type -> faas.runtime.v1.DescribeRequest
+	6,  // 26: faas.runtime.v1.RuntimeService.Build:input_type -> faas.runtime.v1.BuildRequest
+	9,  // 27: faas.runtime.v1.RuntimeService.Load:input_type -> faas.runtime.v1.LoadRequest
+	13, // 28: faas.runtime.v1.RuntimeService.Session:input_type -> faas.runtime.v1.HostFrame
+	4,  // 29: faas.runtime.v1.RuntimeService.Describe:output_type -> faas.runtime.v1.DescribeResponse
+	7,  // 30: faas.runtime.v1.RuntimeService.Build:output_type -> faas.runtime.v1.BuildResponse
+	11, // 31: faas.runtime.v1.RuntimeService.Load:output_type -> faas.runtime.v1.LoadResponse
+	17, // 32: faas.runtime.v1.RuntimeService.Session:output_type -> faas.runtime.v1.RuntimeFrame
+	29, // [29:33] is the sub-list for method output_type
+	25, // [25:29] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_faas_runtime_v1_runtime_proto_init() }
@@ -1722,13 +2193,21 @@ func file_faas_runtime_v1_runtime_proto_init() {
 		(*Result_Payload)(nil),
 		(*Result_Failure)(nil),
 	}
+	file_faas_runtime_v1_runtime_proto_msgTypes[21].OneofWrappers = []any{
+		(*HostRequest_ReadSecret)(nil),
+		(*HostRequest_UpdateSecret)(nil),
+	}
+	file_faas_runtime_v1_runtime_proto_msgTypes[24].OneofWrappers = []any{
+		(*HostReply_Secret)(nil),
+		(*HostReply_Error)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_faas_runtime_v1_runtime_proto_rawDesc), len(file_faas_runtime_v1_runtime_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   23,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

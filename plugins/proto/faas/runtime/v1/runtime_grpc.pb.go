@@ -54,7 +54,8 @@ type RuntimeServiceClient interface {
 	// Session carries every invocation of the process's life. The host opens
 	// exactly one. Frames hold repeated entries, so either side may batch what is
 	// ready. Frames are in the order of events; within a frame each list is, and
-	// calls come before cancels, log records before results.
+	// calls come before cancels, log records before results. Requests and replies
+	// have no order: see HostRequest.
 	// buf:lint:ignore RPC_REQUEST_STANDARD_NAME
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
 	Session(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[HostFrame, RuntimeFrame], error)
@@ -129,7 +130,8 @@ type RuntimeServiceServer interface {
 	// Session carries every invocation of the process's life. The host opens
 	// exactly one. Frames hold repeated entries, so either side may batch what is
 	// ready. Frames are in the order of events; within a frame each list is, and
-	// calls come before cancels, log records before results.
+	// calls come before cancels, log records before results. Requests and replies
+	// have no order: see HostRequest.
 	// buf:lint:ignore RPC_REQUEST_STANDARD_NAME
 	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
 	Session(grpc.BidiStreamingServer[HostFrame, RuntimeFrame]) error
