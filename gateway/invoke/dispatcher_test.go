@@ -99,7 +99,7 @@ func (w *world) Artifact(context.Context, string, string, string) ([]byte, error
 }
 
 func (w *world) specs() *invoke.Specs {
-	return invoke.NewSpecs(w, map[string]string{"DC": "lab", "BRAND_ID": "not this"}, host.Limits{MemoryMiB: 99})
+	return invoke.NewSpecs(w, map[string]string{"DC": "lab", "BRAND_ID": "not this"}, host.Limits{MemoryMiB: 99}, nil)
 }
 
 func (w *world) dispatcher(p invoke.Pool, timeout time.Duration) *invoke.Dispatcher {

@@ -22,13 +22,15 @@ type Specs struct {
 	versions Versions
 	platform map[string]string
 	limits   host.Limits
+	secrets  Secrets
 }
 
 // NewSpecs makes Specs. The environment of every lambda holds platform, for
 // what is the same for all (DOMAIN, DC), beside the lambda's own variables and
-// BRAND_ID, LAMBDA_UUID and NODE_ENV; limits hold for every process.
-func NewSpecs(versions Versions, platform map[string]string, limits host.Limits) *Specs {
-	return &Specs{versions: versions, platform: maps.Clone(platform), limits: limits}
+// BRAND_ID, LAMBDA_UUID and NODE_ENV; limits hold for every process. secrets may
+// be nil: then lambdas are told that there are none.
+func NewSpecs(versions Versions, platform map[string]string, limits host.Limits, secrets Secrets) *Specs {
+	return &Specs{versions: versions, platform: maps.Clone(platform), limits: limits, secrets: secrets}
 }
 
 // PoolKey is the pool's key of a deployment, for whoever retires it.
@@ -62,7 +64,7 @@ func (s *Specs) load(ctx context.Context, live *lambda.Live) (host.LoadRequest, 
 	if err != nil {
 		return host.LoadRequest{}, fmt.Errorf("read the artifact of version %d of %s: %w", live.Version, live.LambdaID, err)
 	}
-	return host.LoadRequest{Artifact: artifact, Environment: s.environment(v), Limits: s.limits}, nil
+	return host.LoadRequest{Artifact: artifact, Environment: s.environment(v), Limits: s.limits, Secrets: s.secretsOf(live)}, nil
 }
 
 // environment puts the platform's names over the author's, which cannot hold

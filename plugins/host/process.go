@@ -313,7 +313,6 @@ func (p *Process) supervise() {
 		s.cancel()
 		<-s.ended
 		s.fail(p.cause())
-		s.asked.serving.Wait()
 	}
 	v := p.cause()
 	p.forget()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -19,13 +18,13 @@ import (
 const requestTime = 10 * time.Second
 
 // requests are what a process has asked of its host. Each is served by a goroutine
-// of its own, which ends with the session at the latest.
+// of its own, which the session's end cancels and nobody waits for: a write that
+// was begun may take a moment more.
 type requests struct {
 	secrets runtime.Secrets
 	time    time.Duration   // of one request
 	ctx     context.Context // ends with the session
 	stop    context.CancelFunc
-	serving sync.WaitGroup
 	faults  rate.Sometimes // how often the log hears of a provider that fails
 
 	// Both need session.mu.
@@ -128,7 +127,6 @@ func (s *session) begin(r *request) (bool, error) {
 	}
 	s.asked.open[r.id] = weight
 	s.asked.weight += weight
-	s.asked.serving.Add(1)
 	return true, nil
 }
 
@@ -150,7 +148,6 @@ func (s *session) refuseRequest(r *request, now time.Time) error {
 
 // serve performs one request and queues its reply.
 func (s *session) serve(r request) {
-	defer s.asked.serving.Done()
 	told := s.perform(&r)
 	for {
 		s.mu.Lock()

@@ -85,8 +85,9 @@ type LoadRequest struct {
 	Environment map[string]string
 	Limits      Limits
 	// Secrets are those of the lambda's account, and serve whatever the process asks
-	// for in its life. A method returns soon after its context has ended. With nil
-	// every request is answered with runtime.SecretAuthFailed.
+	// for in its life, up to 64 requests at once. The context ends after 10 seconds
+	// and with the process, and a method should return then. With nil every request
+	// is answered with runtime.SecretAuthFailed.
 	Secrets runtime.Secrets
 }
 

@@ -1530,7 +1530,7 @@ func (x *Exit) GetReason() string {
 }
 
 // HostRequest is what user code asks of the host. Each is answered by one
-// HostReply, in at most 10 seconds and in any order: requests are served side by
+// HostReply, within about 10 seconds and in any order: requests are served side by
 // side, so what must follow another waits for its reply. Legal from Load's answer
 // to the end of the stream, also outside any call.
 //
