@@ -17,8 +17,9 @@ type Invocation struct {
 	Payload json.RawMessage // one JSON value, valid UTF-8
 	// Trigger is what made the call.
 	Trigger Trigger
-	// EventID is the event of a call by TriggerEvent.
-	EventID string
+	// EventID is the event of a call by TriggerEvent, and SkillID the skill that
+	// its caller named, if it named one.
+	EventID, SkillID string
 	// Manual asks for log records, Debug included, to be collected and returned
 	// instead of stored.
 	Manual bool

@@ -18,6 +18,9 @@ import (
 	"unicode/utf8"
 )
 
+// MaxSkillLength is the largest length of a skill's id, in characters.
+const MaxSkillLength = 50
+
 // MaxDependencyLength is the largest length of a dependency's name, and of its
 // version, in characters; npm's limit.
 const MaxDependencyLength = 214
@@ -37,8 +40,9 @@ type Lambda struct {
 	Name         string    `json:"name"`
 	Description  string    `json:"description"`
 	EventID      string    `json:"eventId,omitempty"`
-	Runtime      string    `json:"runtime"` // name of the runtime in the catalog
-	Version      int       `json:"version"` // 1 for the first saved text
+	Skills       []string  `json:"skills,omitempty"` // that it is bound to; none: every skill's calls of its event
+	Runtime      string    `json:"runtime"`          // name of the runtime in the catalog
+	Version      int       `json:"version"`          // 1 for the first saved text
 	Code         string    `json:"code"`
 	Dependencies []Pair    `json:"dependencies,omitempty"`
 	Environment  []Pair    `json:"environment,omitempty"`
@@ -51,6 +55,9 @@ type Lambda struct {
 // Size is about how many bytes a saved l takes in the store.
 func (l *Lambda) Size() int {
 	n := len(l.Name) + len(l.Description) + len(l.Code)
+	for _, skill := range l.Skills {
+		n += len(skill)
+	}
 	for _, pairs := range [][]Pair{l.Dependencies, l.Environment} {
 		for _, p := range pairs {
 			n += len(p.Key) + len(p.Value)
@@ -134,6 +141,7 @@ type Live struct {
 
 var (
 	nameForm        = regexp.MustCompile(`^\w+$`)
+	skillForm       = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 	environmentForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 )
 
@@ -187,6 +195,9 @@ func (l *Lambda) Validate(limits Limits) error {
 			return tooLong(text.field, text.field, n, text.limit)
 		}
 	}
+	if err := validateSkills(l, limits); err != nil {
+		return err
+	}
 	if err := validateDependencies(l.Dependencies, limits); err != nil {
 		return err
 	}
@@ -196,6 +207,36 @@ func (l *Lambda) Validate(limits Limits) error {
 // tooLong says that what, of a field, has n characters.
 func tooLong(field, what string, n, limit int) error {
 	return Invalid(field, "%s has %d characters: the limit is %d", what, n, limit)
+}
+
+// validateSkills leaves it to the store that no other lambda of the event has one
+// of them.
+func validateSkills(l *Lambda, limits Limits) error {
+	const field = "skills"
+	switch {
+	case len(l.Skills) == 0:
+		return nil
+	case l.EventID == "":
+		return Invalid(field, "skills are for lambdas that an event calls, and this one has no event: leave them out")
+	case limits.Skills > 0 && len(l.Skills) > limits.Skills:
+		return Invalid(field, "skills has %d entries: the limit is %d", len(l.Skills), limits.Skills)
+	}
+	seen := make(map[string]bool, len(l.Skills))
+	for i, skill := range l.Skills {
+		n := utf8.RuneCountInString(skill)
+		switch {
+		case skill == "":
+			return Invalid(field, "skills[%d] is empty: give the id of a skill", i)
+		case n > MaxSkillLength:
+			return tooLong(field, fmt.Sprintf("skills[%d]", i), n, MaxSkillLength)
+		case !skillForm.MatchString(skill):
+			return Invalid(field, "skills[%d] %q may hold letters, digits, - and _ only", i, skill)
+		case seen[skill]:
+			return Invalid(field, "skills holds %s twice: remove one", skill)
+		}
+		seen[skill] = true
+	}
+	return nil
 }
 
 func validateDependencies(dependencies []Pair, limits Limits) error {

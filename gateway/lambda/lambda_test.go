@@ -31,6 +31,13 @@ func TestValidate(t *testing.T) {
 	env := func(key, value string) func(*lambda.Lambda) {
 		return func(l *lambda.Lambda) { l.Environment = []lambda.Pair{{Key: key, Value: value}} }
 	}
+	skills := func(ids ...string) func(*lambda.Lambda) {
+		return func(l *lambda.Lambda) { l.EventID, l.Skills = "conversational_command", ids }
+	}
+	fifty := make([]string, 50)
+	for i := range fifty {
+		fifty[i] = fmt.Sprint(i)
+	}
 	const name, description, event, code, environment = "name", "description", "eventId", "implementation.code", "implementation.environmentVariables"
 	for text, c := range map[string]struct {
 		change func(*lambda.Lambda)
@@ -77,6 +84,17 @@ func TestValidate(t *testing.T) {
 		"a reserved variable in lower case is refused":        {env("http_proxy", ""), environment},
 		"a variable of the plugin's is refused":               {env("PLUGIN_UNIX_SOCKET_DIR", ""), environment},
 		"a variable of the gateway's is refused":              {env("SLUICE_RUNTIME", ""), environment},
+		"50 skills are valid":                                 {skills(fifty...), ""},
+		"51 skills are refused":                               {skills(append(fifty, "x")...), "skills"},
+		"a skill may have 50 letters, digits, - and _":        {skills("Sales_1-" + strings.Repeat("z", 42)), ""},
+		"a skill of 51 characters is refused":                 {skills(strings.Repeat("z", 51)), "skills"},
+		"an empty skill is refused":                           {skills(""), "skills"},
+		"a skill with a slash is refused":                     {skills("a/b"), "skills"},
+		"a skill with letters beyond ASCII is refused":        {skills("ü"), "skills"},
+		"a skill with a line break at its end is refused":     {skills("a\n"), "skills"},
+		"a skill given twice is refused":                      {skills("1", "2", "1"), "skills"},
+		"skills that differ in case are two":                  {skills("a", "A"), ""},
+		"skills without an event are refused":                 {func(l *lambda.Lambda) { l.Skills = []string{"1"} }, "skills"},
 	} {
 		t.Run(text, func(t *testing.T) {
 			l := valid()

@@ -40,6 +40,8 @@ import (
 //	/sluice/secrets/<account>/<key>                    a secret's sealed value, where the gateway keeps them itself
 //	/sluice/schedules/<account>/<lambda>               Schedule
 //	/sluice/events/<account>/<event>/<lambda>          nothing: a saved lambda is bound to the event
+//	/sluice/eventsindexed                              nothing: lambdas from before that folder are in it
+//	/sluice/view/skills/<account>/<event>/<lambda>     skills that a saved lambda is bound to, if there are any
 //	/sluice/lambdas/<account>/<lambda>                 Lambda
 //	/sluice/names/<account>/<name>                     lambda id
 //	/sluice/versions/<account>/<lambda>/<version>      Version
@@ -65,6 +67,9 @@ const (
 	domainsRoot   = viewRoot + "domains/"
 	keysRoot      = viewRoot + "keys/"
 	liveRoot      = viewRoot + "live/"
+	skillsRoot    = viewRoot + "skills/"
+	eventsRoot    = root + "events/"
+	eventsIndexed = root + "eventsindexed"
 	loginsRoot    = root + "logins/"
 	appNamesRoot  = root + "appnames/"
 	sessionsRoot  = root + "sessions/"

@@ -27,7 +27,9 @@ func (r Record) State() lambda.State { return lambda.StateOf(r.Lambda, r.Live, r
 
 // CreateLambda saves a new lambda as it is given: id, version, times and users
 // are the caller's. A name or id that is taken is a Conflict that names the
-// field; more lambdas than Limits.Lambdas is a Conflict with CodeLambdaLimit.
+// field; more lambdas than Limits.Lambdas is a Conflict with CodeLambdaLimit, more
+// than its event takes one with CodeEventLimit, and a skill that another lambda of
+// the event has one with CodeSkillConflict.
 func (s *Store) CreateLambda(ctx context.Context, l *lambda.Lambda, once *Once) (Record, error) {
 	k, err := keysOf(l.Account, l.ID)
 	if err != nil {
@@ -50,15 +52,25 @@ func (s *Store) CreateLambda(ctx context.Context, l *lambda.Lambda, once *Once) 
 		if err := s.mayCreate(seen, l); err != nil {
 			return Record{}, err
 		}
-		when := []clientv3.Cmp{absent(name), absent(k.lambda)}
-		if s.Limits.Lambdas > 0 {
-			when = append(when, noneNewer(names, seen.Header.Revision))
+		w := &write{
+			when: []clientv3.Cmp{absent(name), absent(k.lambda)},
+			then: []clientv3.Op{clientv3.OpPut(k.lambda, value), clientv3.OpPut(name, l.ID)},
 		}
-		r, err := s.commitOnce(ctx, once, l.ID, when, []clientv3.Op{clientv3.OpPut(k.lambda, value), clientv3.OpPut(name, l.ID)})
+		if s.Limits.Lambdas > 0 {
+			w.when = append(w.when, noneNewer(names, seen.Header.Revision))
+		}
+		switch err := s.bind(ctx, l, w); {
+		case errors.Is(err, errAgain):
+			continue
+		case err != nil:
+			return Record{}, fmt.Errorf("create lambda %s: %w", l.ID, err)
+		}
+		r, err := s.commitOnce(ctx, once, l.ID, w.when, w.then)
 		if err != nil {
 			return Record{}, fmt.Errorf("create lambda %s: %w", l.ID, err)
 		}
 		if r.Succeeded {
+			s.wrote(r.Header.Revision)
 			saved := *l
 			return Record{Lambda: &saved}, nil
 		}
@@ -217,8 +229,9 @@ func (s *Store) Counts(ctx context.Context, account string) (total, deployed int
 // UpdateLambda changes a saved lambda. version is what the caller last read; if
 // another is saved it is a Conflict. change gets a copy to write into and tells
 // whether it differs; if not, nothing is stored and false is returned. It may
-// not change id, account, version or creation, which are put back; the version
-// goes up by one. It may be called more than once.
+// not change id, account, event, version or creation, which are put back; the
+// version goes up by one. It may be called more than once. A skill that another
+// lambda of the event has is a Conflict with CodeSkillConflict.
 func (s *Store) UpdateLambda(ctx context.Context, account, id string, version int, change func(*lambda.Lambda) (bool, error)) (Record, bool, error) {
 	for range maxAttempts {
 		r, revision, err := s.record(ctx, account, id)
@@ -235,7 +248,7 @@ func (s *Store) UpdateLambda(ctx context.Context, account, id string, version in
 		if err != nil || !changed {
 			return r, false, err
 		}
-		next.Account, next.ID, next.Version = old.Account, old.ID, old.Version+1
+		next.Account, next.ID, next.EventID, next.Version = old.Account, old.ID, old.EventID, old.Version+1
 		next.CreatedAt, next.CreatedBy = old.CreatedAt, old.CreatedBy
 		saved, err := s.replace(ctx, old, next, revision)
 		if err != nil {
@@ -249,8 +262,8 @@ func (s *Store) UpdateLambda(ctx context.Context, account, id string, version in
 	return Record{}, false, overtaken("update lambda " + id)
 }
 
-// replace writes next over old if that still has its mod revision, and moves
-// the name.
+// replace writes next over old if that still has its mod revision, moves the name
+// and binds the skills.
 func (s *Store) replace(ctx context.Context, old, next *lambda.Lambda, revision int64) (bool, error) {
 	k, err := keysOf(old.Account, old.ID)
 	if err != nil {
@@ -260,22 +273,30 @@ func (s *Store) replace(ctx context.Context, old, next *lambda.Lambda, revision 
 	if err != nil {
 		return false, err
 	}
-	when := []clientv3.Cmp{unchanged(k.lambda, revision)}
-	then := []clientv3.Op{clientv3.OpPut(k.lambda, value)}
-	otherwise := []clientv3.Op{keyOf(k.lambda)}
+	w := &write{when: []clientv3.Cmp{unchanged(k.lambda, revision)}, then: []clientv3.Op{clientv3.OpPut(k.lambda, value)}}
+	var otherwise []clientv3.Op
 	if next.Name != old.Name {
 		name, err := key(namesRoot, next.Account, next.Name)
 		if err != nil {
 			return false, err
 		}
-		when = append(when, absent(name))
-		then = append(then, clientv3.OpPut(name, next.ID), clientv3.OpDelete(namesRoot+old.Account+"/"+old.Name))
+		w.when = append(w.when, absent(name))
+		w.then = append(w.then, clientv3.OpPut(name, next.ID), clientv3.OpDelete(namesRoot+old.Account+"/"+old.Name))
+		otherwise = append(otherwise, keyOf(name))
 	}
-	r, err := s.commit(ctx, when, then, otherwise)
-	if err != nil {
+	switch err := s.rebind(ctx, old, next, w); {
+	case errors.Is(err, errAgain):
+		return false, nil
+	case err != nil:
 		return false, fmt.Errorf("update lambda %s: %w", old.ID, err)
 	}
-	if !r.Succeeded && modRevision(first(r, 0)) == revision {
+	r, err := s.commit(ctx, w.when, w.then, otherwise)
+	switch {
+	case err != nil:
+		return false, fmt.Errorf("update lambda %s: %w", old.ID, err)
+	case r.Succeeded:
+		s.wrote(r.Header.Revision)
+	case len(otherwise) > 0 && first(r, 0) != nil:
 		return false, nameTaken(next.Name)
 	}
 	return r.Succeeded, nil
@@ -313,16 +334,22 @@ func (s *Store) remove(ctx context.Context, l *lambda.Lambda, revision int64) (b
 	if err != nil {
 		return false, err
 	}
-	r, err := s.commit(ctx,
-		[]clientv3.Cmp{unchanged(k.lambda, revision), absent(k.live), absent(k.work)},
-		[]clientv3.Op{
-			clientv3.OpDelete(k.lambda),
-			clientv3.OpDelete(namesRoot + l.Account + "/" + l.Name),
-			clientv3.OpDelete(k.last),
-			clientv3.OpDelete(k.versions, clientv3.WithPrefix()),
-			clientv3.OpDelete(k.artifacts, clientv3.WithPrefix()),
-			clientv3.OpDelete(k.history, clientv3.WithPrefix()),
-		}, nil)
+	w := &write{when: []clientv3.Cmp{unchanged(k.lambda, revision), absent(k.live), absent(k.work)}}
+	for _, one := range []string{k.lambda, namesRoot + l.Account + "/" + l.Name, k.last} {
+		w.delete(one)
+	}
+	for _, folder := range []string{k.versions, k.artifacts, k.history} {
+		w.then = append(w.then, clientv3.OpDelete(folder, clientv3.WithPrefix()))
+	}
+	b, err := bindingOf(l)
+	if err != nil {
+		return false, err
+	}
+	if b.lambda != nil {
+		w.delete(b.eventsKey)
+		w.delete(b.skillsKey)
+	}
+	r, err := s.commit(ctx, w.when, w.then, nil)
 	if err != nil {
 		return false, err
 	}
@@ -339,7 +366,7 @@ func count(r *clientv3.TxnResponse, i int) int64 { return r.Responses[i].GetResp
 
 func clone(l *lambda.Lambda) *lambda.Lambda {
 	c := *l
-	c.Dependencies, c.Environment = slices.Clone(l.Dependencies), slices.Clone(l.Environment)
+	c.Skills, c.Dependencies, c.Environment = slices.Clone(l.Skills), slices.Clone(l.Dependencies), slices.Clone(l.Environment)
 	return &c
 }
 

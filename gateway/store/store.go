@@ -65,7 +65,7 @@ func New(client *clientv3.Client, log zerolog.Logger) *Store {
 func (s *Store) Open(ctx context.Context) error {
 	r, err := s.commit(ctx,
 		[]clientv3.Cmp{absent(schemaKey)},
-		[]clientv3.Op{clientv3.OpPut(schemaKey, Schema)},
+		[]clientv3.Op{clientv3.OpPut(schemaKey, Schema), clientv3.OpPut(eventsIndexed, "")},
 		[]clientv3.Op{clientv3.OpGet(schemaKey)})
 	if err != nil {
 		return fmt.Errorf("check the schema of etcd: %w", err)
@@ -76,7 +76,10 @@ func (s *Store) Open(ctx context.Context) error {
 	if kv := first(r, 0); kv != nil && string(kv.Value) != Schema {
 		return fmt.Errorf("etcd holds data of schema %q and this gateway knows %q: run the gateway version that wrote it, or a newer one", kv.Value, Schema)
 	}
-	return s.nameApps(ctx)
+	if err := s.nameApps(ctx); err != nil {
+		return err
+	}
+	return s.indexEvents(ctx)
 }
 
 // Check reports whether etcd answers and takes writes, for readiness.

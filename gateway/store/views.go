@@ -1,7 +1,9 @@
 package store
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -40,7 +42,8 @@ type held struct {
 	keys     map[string]*lambda.SigningKey
 	sorted   []lambda.SigningKey // of keys, never changed in place
 	live     map[ids]*lambda.Live
-	events   map[ids]int // live lambdas of an account's event
+	events   map[ids][]*lambda.Live // of an account's event, by name; never changed in place
+	skills   map[ids]*[]string      // of a saved lambda that has some
 }
 
 func newHeld() held {
@@ -48,7 +51,7 @@ func newHeld() held {
 		accounts: map[string]*lambda.Account{}, users: map[ids]*lambda.User{}, apps: map[ids]*lambda.App{},
 		profiles: map[ids]*lambda.Profile{},
 		tokens:   map[string]*lambda.Token{}, keys: map[string]*lambda.SigningKey{},
-		live: map[ids]*lambda.Live{}, events: map[ids]int{},
+		live: map[ids]*lambda.Live{}, events: map[ids][]*lambda.Live{}, skills: map[ids]*[]string{},
 	}
 }
 
@@ -80,12 +83,42 @@ func (v *Views) Live(account, lambdaID string) (*lambda.Live, bool) {
 	return l, ok
 }
 
-// Implemented tells whether a live lambda of the account answers an event.
-func (v *Views) Implemented(account, eventID string) bool {
+// Bound tells the live lambdas of an account's event that answer for a skill, in
+// the order of their names: those that are bound to it, and those that are bound
+// to none. The empty skill stands for any: then all of them do. With a skill it
+// allocates.
+func (v *Views) Bound(account, eventID, skillID string) []*lambda.Live {
 	v.mu.RLock()
-	n := v.held.events[ids{account, eventID}]
-	v.mu.RUnlock()
-	return n > 0
+	defer v.mu.RUnlock()
+	all := v.held.events[ids{account, eventID}]
+	if skillID == "" {
+		return all
+	}
+	var bound []*lambda.Live
+	for _, l := range all {
+		if v.held.answers(l, skillID) {
+			bound = append(bound, l)
+		}
+	}
+	return bound
+}
+
+// Implemented tells whether Bound has any.
+func (v *Views) Implemented(account, eventID, skillID string) bool {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	for _, l := range v.held.events[ids{account, eventID}] {
+		if skillID == "" || v.held.answers(l, skillID) {
+			return true
+		}
+	}
+	return false
+}
+
+// answers tells whether a live lambda answers for a skill.
+func (h *held) answers(l *lambda.Live, skillID string) bool {
+	skills := h.skills[ids{l.Account, l.LambdaID}]
+	return skills == nil || slices.Contains(*skills, skillID)
 }
 
 // Token tells the opaque token of that hash, if it has not ended.
@@ -230,6 +263,8 @@ func (h *held) set(log zerolog.Logger, k string, kv *mvccpb.KeyValue) liveChange
 	switch viewRoot + noun + "/" {
 	case liveRoot:
 		return h.setLive(log, k, kv)
+	case skillsRoot:
+		h.setSkills(log, k, kv)
 	case tokensRoot:
 		put1(log, h.tokens, tokensRoot, k, kv)
 	case usersRoot:
@@ -250,14 +285,28 @@ func (h *held) setLive(log zerolog.Logger, k string, kv *mvccpb.KeyValue) liveCh
 	old, now := put2(log, h.live, liveRoot, k, kv)
 	if old != nil && old.EventID != "" {
 		e := ids{old.Account, old.EventID}
-		if h.events[e]--; h.events[e] <= 0 {
+		h.events[e] = slices.DeleteFunc(slices.Clone(h.events[e]), func(l *lambda.Live) bool { return l.LambdaID == old.LambdaID })
+		if len(h.events[e]) == 0 {
 			delete(h.events, e)
 		}
 	}
 	if now != nil && now.EventID != "" {
-		h.events[ids{now.Account, now.EventID}]++
+		e := ids{now.Account, now.EventID}
+		at, _ := slices.BinarySearchFunc(h.events[e], now, byName)
+		h.events[e] = slices.Insert(slices.Clone(h.events[e]), at, now)
 	}
 	return liveChange{old, now}
+}
+
+func byName(a, b *lambda.Live) int {
+	return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.LambdaID, b.LambdaID))
+}
+
+// setSkills takes the skills of a saved lambda.
+func (h *held) setSkills(log zerolog.Logger, k string, kv *mvccpb.KeyValue) {
+	if p, ok := parts(k, skillsRoot, 3); ok {
+		put(log, h.skills, ids{p[0], p[2]}, kv)
+	}
 }
 
 // put1 and put2 set the value of a key that has one or two segments, and tell

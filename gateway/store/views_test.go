@@ -158,11 +158,11 @@ func TestViews(t *testing.T) {
 			putLive(t, l)
 		}
 		require.NoError(t, v.WaitFor(t.Context(), putLive(t, l)))
-		require.True(t, v.Implemented(l.Account, "event"))
-		require.False(t, v.Implemented(l.Account, "another"))
-		require.False(t, v.Implemented(newAccount(), "event"))
+		require.True(t, v.Implemented(l.Account, "event", ""))
+		require.False(t, v.Implemented(l.Account, "another", ""))
+		require.False(t, v.Implemented(newAccount(), "event", ""))
 		require.NoError(t, v.WaitFor(t.Context(), deleteLive(t, l)))
-		require.False(t, v.Implemented(l.Account, "event"))
+		require.False(t, v.Implemented(l.Account, "event", ""))
 		require.Equal(t, []string{"0>1", "1>2", "2>3", "3>4", "4>5", "5>5", "5>0"}, heard)
 	})
 	t.Run("a value that cannot be read counts as absent", func(t *testing.T) {
@@ -232,8 +232,8 @@ func TestViewsResync(t *testing.T) {
 		require.NoError(t, v.WaitFor(t.Context(), revision))
 		_, ok = v.Live(account, gone.LambdaID)
 		require.False(t, ok)
-		require.False(t, v.Implemented(account, "g"))
-		require.True(t, v.Implemented(account, "k"))
+		require.False(t, v.Implemented(account, "g", ""))
+		require.True(t, v.Implemented(account, "k", ""))
 		now, ok := v.Live(account, changed.LambdaID)
 		require.True(t, ok)
 		require.Equal(t, 2, now.Version)
@@ -300,7 +300,7 @@ func TestViewsResync(t *testing.T) {
 			}
 		}
 		require.Equal(t, want, got)
-		require.Equal(t, len(want) > 0, v.Implemented(account, "e"))
+		require.Equal(t, len(want) > 0, v.Implemented(account, "e", ""))
 	})
 }
 
