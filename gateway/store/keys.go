@@ -10,10 +10,10 @@ import (
 	"github.com/sluice-faas/sluice/gateway/lambda"
 )
 
-// Every key of the project is built in this file. Two folders are read whole by
-// every gateway and watched: view (what answers calls) and rollout (what moves
-// deployments). Nothing large and nothing that changes with every call lives in
-// either.
+// Every key of the project is built in this file. Three folders are read whole by
+// every gateway and watched: view (what answers calls), rollout (what moves
+// deployments) and schedule (what is called again and again). Nothing large and
+// nothing that changes with every call lives in any of them.
 //
 //	/sluice/schema                                     version of this layout
 //	/sluice/demo                                       Demo
@@ -38,7 +38,9 @@ import (
 //	/sluice/once/<account>/<hash>                      Receipt of a write with an Idempotency-Key, under a lease
 //	/sluice/view/secrets/<account>/<key>               version of a secret, as it was last written
 //	/sluice/secrets/<account>/<key>                    a secret's sealed value, where the gateway keeps them itself
-//	/sluice/schedules/<account>/<lambda>               Schedule
+//	/sluice/schedule/lines/<account>/<lambda>          Schedule
+//	/sluice/schedule/runs/<account>/<lambda>           Runs, what became of the schedule's
+//	/sluice/schedule/runners/<account>/<lambda>        id of the gateway that makes a run, under its lease
 //	/sluice/events/<account>/<event>/<lambda>          nothing: a saved lambda is bound to the event
 //	/sluice/eventsindexed                              nothing: lambdas from before that folder are in it
 //	/sluice/view/skills/<account>/<event>/<lambda>     skills that a saved lambda is bound to, if there are any
@@ -58,6 +60,7 @@ const (
 	demoKey     = root + "demo"
 	viewRoot    = root + "view/"
 	rolloutRoot = root + "rollout/"
+	timesRoot   = root + "schedule/"
 
 	accountsRoot  = viewRoot + "accounts/"
 	usersRoot     = viewRoot + "users/"
@@ -91,6 +94,9 @@ const (
 	claimsRoot    = rolloutRoot + "claims/"
 	acksRoot      = rolloutRoot + "acks/"
 	gatewaysRoot  = rolloutRoot + "gateways/"
+	linesRoot     = timesRoot + "lines/"
+	runsRoot      = timesRoot + "runs/"
+	runnersRoot   = timesRoot + "runners/"
 )
 
 // maxSegment is the largest part of a key that comes from outside, in bytes.
@@ -127,6 +133,7 @@ func checkSegment(s string) error {
 type lambdaKeys struct {
 	lambda, live, last, work, claim string
 	versions, artifacts, history    string
+	schedule, runs, runner          string
 }
 
 func keysOf(account, id string) (lambdaKeys, error) {
@@ -138,6 +145,7 @@ func keysOf(account, id string) (lambdaKeys, error) {
 		lambda: lambdasRoot + tail, live: liveRoot + tail, last: lastRoot + tail,
 		work: workRoot + tail, claim: claimsRoot + tail,
 		versions: versionsRoot + tail + "/", artifacts: artifactsRoot + tail + "/", history: historyRoot + tail + "/",
+		schedule: linesRoot + tail, runs: runsRoot + tail, runner: runnersRoot + tail,
 	}, nil
 }
 

@@ -334,7 +334,7 @@ func (s *Store) remove(ctx context.Context, l *lambda.Lambda, revision int64) (b
 	if err != nil {
 		return false, err
 	}
-	w := &write{when: []clientv3.Cmp{unchanged(k.lambda, revision), absent(k.live), absent(k.work)}}
+	w := &write{when: []clientv3.Cmp{unchanged(k.lambda, revision), absent(k.live), absent(k.work)}, then: dropSchedule(k)}
 	for _, one := range []string{k.lambda, namesRoot + l.Account + "/" + l.Name, k.last} {
 		w.delete(one)
 	}

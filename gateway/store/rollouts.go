@@ -326,24 +326,25 @@ func (s *Store) FinishDeployment(ctx context.Context, w Work) (int64, error) {
 		return 0, err
 	}
 	d.DeployedAt = d.UpdatedAt
-	return s.finish(ctx, w, d, func(k lambdaKeys, seen *clientv3.TxnResponse) (clientv3.Op, error) {
+	return s.finish(ctx, w, d, func(k lambdaKeys, seen *clientv3.TxnResponse) ([]clientv3.Op, error) {
 		live, err := pointTo(d, first(seen, 0), first(seen, 1))
 		if err != nil {
-			return clientv3.Op{}, err
+			return nil, err
 		}
 		value, err := encode(live)
-		return clientv3.OpPut(k.live, value), err
+		return []clientv3.Op{clientv3.OpPut(k.live, value)}, err
 	})
 }
 
-// FinishUndeployment takes the live version of claimed work away.
+// FinishUndeployment takes the live version of claimed work away, and the
+// lambda's schedule with it.
 func (s *Store) FinishUndeployment(ctx context.Context, w Work) (int64, error) {
 	d, err := s.after(w, lambda.Healthy)
 	if err != nil {
 		return 0, err
 	}
-	return s.finish(ctx, w, d, func(k lambdaKeys, _ *clientv3.TxnResponse) (clientv3.Op, error) {
-		return clientv3.OpDelete(k.live), nil
+	return s.finish(ctx, w, d, func(k lambdaKeys, _ *clientv3.TxnResponse) ([]clientv3.Op, error) {
+		return append(dropSchedule(k), clientv3.OpDelete(k.live)), nil
 	})
 }
 
@@ -389,7 +390,7 @@ func pointTo(d lambda.Deployment, savedKV, versionKV *mvccpb.KeyValue) (lambda.L
 
 // finish ends claimed work as d. move makes what becomes of the live pointer
 // from the saved lambda (answer 0) and the version (answer 1); nil leaves it.
-func (s *Store) finish(ctx context.Context, w Work, d lambda.Deployment, move func(lambdaKeys, *clientv3.TxnResponse) (clientv3.Op, error)) (int64, error) {
+func (s *Store) finish(ctx context.Context, w Work, d lambda.Deployment, move func(lambdaKeys, *clientv3.TxnResponse) ([]clientv3.Op, error)) (int64, error) {
 	k, err := keysOf(d.Account, d.LambdaID)
 	if err != nil {
 		return 0, err
@@ -412,11 +413,11 @@ func (s *Store) finish(ctx context.Context, w Work, d lambda.Deployment, move fu
 		clientv3.OpDelete(acks, clientv3.WithPrefix()),
 	}
 	if move != nil {
-		op, err := move(k, seen)
+		ops, err := move(k, seen)
 		if err != nil {
 			return 0, err
 		}
-		then = append(then, op)
+		then = append(then, ops...)
 	}
 	then, err = s.remember(then, k, w, d, value, seen)
 	if err != nil {
@@ -432,6 +433,7 @@ func (s *Store) finish(ctx context.Context, w Work, d lambda.Deployment, move fu
 	if move != nil {
 		s.wrote(r.Header.Revision)
 	}
+	s.tellDropped(ctx, r, d.CreatedBy)
 	return r.Header.Revision, nil
 }
 

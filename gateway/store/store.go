@@ -42,12 +42,15 @@ const (
 
 // Store is safe for concurrent use.
 type Store struct {
-	// Limits apply to writes: Lambdas, DeployedLambdas, Domains, History,
+	// Limits apply to writes: Lambdas, DeployedLambdas, Domains, History, Schedules,
 	// IdempotencyReceipt, IdempotencyKeys, Accounts, Users, Profiles and Apps. Set
 	// them before first use; New sets the defaults.
 	Limits lambda.Limits
 	// Now tells the time. Set it before first use; New sets time.Now.
 	Now func() time.Time
+	// OnScheduleDropped is told of a schedule that this Store deleted because its
+	// lambda was undeployed, and by whom. Set it before first use; it may be nil.
+	OnScheduleDropped func(ctx context.Context, schedule *lambda.Schedule, by string)
 
 	client  *clientv3.Client
 	log     zerolog.Logger

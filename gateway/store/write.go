@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -54,7 +55,9 @@ func update[T any](ctx context.Context, s *Store, what, k string, decide func(ol
 			return fmt.Errorf("%s: %w", what, err)
 		}
 		if r.Succeeded {
-			s.wrote(r.Header.Revision)
+			if !strings.HasPrefix(k, timesRoot) { // of which views hold nothing
+				s.wrote(r.Header.Revision)
+			}
 			return nil
 		}
 	}
