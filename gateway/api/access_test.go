@@ -34,6 +34,9 @@ var mayCall = map[string][]string{
 
 	"POST /api/account/:account/lambdas/:id/invoke":         {"LPA", "FaaS-Developer", "FaaS-Invocation", "app"},
 	"GET /api/account/:account/events/:event/isImplemented": {"LPA", "FaaS-Developer", "FaaS-Invocation", "app"},
+	"POST /api/account/:account/events/:event/invoke":       {"LPA", "FaaS-Developer", "FaaS-Invocation", "app"},
+	"GET /api/account/:account/events":                      {"LPA", "FaaS-Admin", "FaaS-Developer"},
+	"GET /api/account/:account/templates":                   {"LPA", "FaaS-Admin", "FaaS-Developer"},
 	"GET /api/account/:account/lambdas":                     {"LPA", "FaaS-Admin", "FaaS-Developer"},
 	"GET /api/account/:account/lambdas/":                    {"LPA", "FaaS-Admin", "FaaS-Developer"},
 	"GET /api/account/:account/lambdas/:id":                 {"LPA", "FaaS-Admin", "FaaS-Developer"},

@@ -146,6 +146,7 @@ func lambdaChanges(before, after *lambda.Lambda) changes {
 	c.text("code", before.Code, after.Code)
 	c.pairs("environment", before.Environment, after.Environment)
 	c.pairs("dependencies", before.Dependencies, after.Dependencies)
+	list(&c, "skills", before.Skills, after.Skills)
 	return c
 }
 

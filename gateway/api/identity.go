@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// What writes of accounts, users, profiles and apps have in common.
+// What writes of accounts, users, profiles, apps and skills have in common.
 
 // settleLimit bounds the wait for the own views, should their watch be cut.
 const settleLimit = 2 * time.Second
@@ -18,7 +18,7 @@ func (s *Server) settle(q *request) {
 	ctx, cancel := context.WithTimeout(q, settleLimit)
 	defer cancel()
 	if err := s.views.WaitFor(ctx, s.identity.Written()); err != nil {
-		s.log.Warn().Err(err).Str("requestId", q.id).Msg("the views lag behind a change of who may do what")
+		s.log.Warn().Err(err).Str("requestId", q.id).Msg("the views lag behind a write")
 	}
 }
 

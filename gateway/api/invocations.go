@@ -24,28 +24,21 @@ func (s *Server) invokeLambda(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	release, err := s.holdBody(r, int64(s.limits.Payload))
-	if err != nil {
-		return err
-	}
-	defer release()
-	body, err := readBody(w, r, int64(s.limits.Payload))
-	if err != nil {
-		return err
-	}
-	headers, payload, err := parseInvocation(body, s.limits.Headers)
-	if err != nil {
-		return err
-	}
 	inv := lambda.Invocation{
-		Account: q.account(), LambdaID: q.lambdaID, RequestID: q.id,
-		Headers: headers, Payload: payload, Caller: q.principal.Caller(),
+		Account: q.account(), LambdaID: q.lambdaID, RequestID: q.id, Caller: q.principal.Caller(),
 		Manual: q.principal.Kind == auth.Login && q.system == "", Trigger: lambda.TriggerCall,
 	}
 	if inv.Manual {
 		inv.Trigger = lambda.TriggerManual
 	}
-	result, err := s.run(q, inv, body)
+	body, release, err := s.readInvocation(w, r, &inv)
+	if err != nil {
+		return err
+	}
+	defer release()
+	result, err := s.dispatch(q, inv, body, func(ctx context.Context) (lambda.Result, error) {
+		return s.invoker.Invoke(ctx, inv)
+	})
 	if err != nil {
 		return err
 	}
@@ -57,15 +50,28 @@ func (s *Server) invokeLambda(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// run dispatches the call, through the de-duplication when the caller named it.
-func (s *Server) run(q *request, inv lambda.Invocation, body []byte) (lambda.Result, error) {
-	if !q.given {
-		return s.invoker.Invoke(q.Context, inv)
+// readInvocation reads the body of a call, and its headers and payload into inv.
+// release gives back the room that the body has.
+func (s *Server) readInvocation(w http.ResponseWriter, r *http.Request, inv *lambda.Invocation) (body []byte, release func(), err error) {
+	if release, err = s.holdBody(r, int64(s.limits.Payload)); err != nil {
+		return nil, nil, err
 	}
-	key := invoke.ReplayKey(inv, body)
-	return s.replays.Do(q.Context, key, func(ctx context.Context) (lambda.Result, error) {
-		return s.invoker.Invoke(ctx, inv)
-	})
+	if body, err = readBody(w, r, int64(s.limits.Payload)); err == nil {
+		inv.Headers, inv.Payload, err = parseInvocation(body, s.limits.Headers)
+	}
+	if err != nil {
+		release()
+		return nil, nil, err
+	}
+	return body, release, nil
+}
+
+// dispatch runs the call, through the de-duplication when the caller named it.
+func (s *Server) dispatch(q *request, inv lambda.Invocation, body []byte, run func(context.Context) (lambda.Result, error)) (lambda.Result, error) {
+	if !q.given {
+		return run(q.Context)
+	}
+	return s.replays.Do(q.Context, invoke.ReplayKey(inv, body), run)
 }
 
 // noteCaller takes over what the query says of the caller. An empty parameter is
@@ -199,13 +205,4 @@ func isNull(raw json.RawMessage) bool { return bytes.Equal(raw, jsonNull) }
 
 func isNumber(raw json.RawMessage) bool {
 	return len(raw) > 0 && (raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9')
-}
-
-// isImplemented tells a caller whether an event would run anything
-// (contract/invocation.md §3).
-func (s *Server) isImplemented(w http.ResponseWriter, r *http.Request) error {
-	q := of(r)
-	return respond(w, http.StatusOK, map[string]bool{
-		"implemented": s.live.Implemented(q.account(), q.params.ByName("event")),
-	})
 }

@@ -27,6 +27,7 @@ type lambdaBody struct {
 	Name           *string         `json:"name"`
 	Description    *string         `json:"description"`
 	EventID        *string         `json:"eventId"`
+	Skills         *[]string       `json:"skills"`
 	Runtime        *runtimeRef     `json:"runtime"`
 	Implementation *implementation `json:"implementation"`
 }
@@ -46,6 +47,7 @@ type lambdaView struct {
 	Name           string          `json:"name"`
 	Description    string          `json:"description"`
 	EventID        string          `json:"eventId,omitempty"`
+	Skills         []string        `json:"skills,omitempty"`
 	SamplePayload  json.RawMessage `json:"samplePayload"`
 	State          lambda.State    `json:"state"`
 	Runtime        runtimeRef      `json:"runtime"`
@@ -72,9 +74,6 @@ type deploymentView struct {
 	UpdatedBy  string                 `json:"updatedBy"`
 }
 
-// noEventPayload is the example input of a lambda without an event.
-var noEventPayload = json.RawMessage(`{"headers":[],"payload":{}}`)
-
 // wireTime is ISO 8601 in UTC with milliseconds.
 func wireTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
@@ -85,8 +84,8 @@ func (s *Server) view(ctx context.Context, rec store.Record) (lambdaView, error)
 		return lambdaView{}, err
 	}
 	v := lambdaView{
-		UUID: l.ID, Version: l.Version, Name: l.Name, Description: l.Description, EventID: l.EventID,
-		SamplePayload: noEventPayload, State: rec.State(), Runtime: ref,
+		UUID: l.ID, Version: l.Version, Name: l.Name, Description: l.Description, EventID: l.EventID, Skills: l.Skills,
+		SamplePayload: sampleInput(l.EventID), State: rec.State(), Runtime: ref,
 		CreatedAt: wireTime(l.CreatedAt), CreatedBy: l.CreatedBy, UpdatedAt: wireTime(l.UpdatedAt), UpdatedBy: l.UpdatedBy,
 		LastDeployment: struct{}{}, // an object when there is none, never null
 		Implementation: implementation{Code: l.Code, Dependencies: orNone(l.Dependencies), Environment: orNone(l.Environment)},
@@ -187,6 +186,9 @@ func (s *Server) createLambda(w http.ResponseWriter, r *http.Request) error {
 	if err := l.Validate(s.limits); err != nil {
 		return err
 	}
+	if err := lambda.CheckEvent(l.EventID); err != nil {
+		return err
+	}
 	if err := s.saves.take(l.Account, l.Size(), now); err != nil {
 		return err
 	}
@@ -205,6 +207,9 @@ func (s *Server) createLambda(w http.ResponseWriter, r *http.Request) error {
 		return fmt.Errorf("create lambda: %w", err)
 	}
 	markReplay(w, replayed)
+	if len(l.Skills) > 0 {
+		s.settle(q)
+	}
 	rec := store.Record{Lambda: l}
 	if !replayed {
 		s.note(q, journal.Activity{Action: journal.Create, Noun: journal.Lambda, ID: l.ID, Name: l.Name, Changes: lambdaChanges(&lambda.Lambda{}, l)})
@@ -215,7 +220,10 @@ func (s *Server) createLambda(w http.ResponseWriter, r *http.Request) error {
 }
 
 // updateLambda stores a change of a lambda if the caller has seen its last
-// version; without a difference it answers 304 and stores nothing.
+// version; without a difference it answers 304 and stores nothing. Other skills
+// are a change like any other, and raise the version: it is what keeps two
+// authors from undoing each other's work. They hold for calls at once all the
+// same, without a deployment.
 func (s *Server) updateLambda(w http.ResponseWriter, r *http.Request) error {
 	q := of(r)
 	var body lambdaBody
@@ -230,6 +238,7 @@ func (s *Server) updateLambda(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	var before lambda.Lambda
+	skills := false // differ
 	change := func(l *lambda.Lambda) (bool, error) {
 		before = *l
 		if match != 0 && match != l.Version {
@@ -238,8 +247,9 @@ func (s *Server) updateLambda(w http.ResponseWriter, r *http.Request) error {
 		if err := unchangeable(l, body); err != nil {
 			return false, err
 		}
-		code := l.Code
+		code, bound := l.Code, l.Skills
 		changed, err := s.apply(r.Context(), l, body)
+		skills = !slices.Equal(bound, l.Skills)
 		if err != nil || !changed {
 			return false, err
 		}
@@ -267,6 +277,9 @@ func (s *Server) updateLambda(w http.ResponseWriter, r *http.Request) error {
 	}
 	l := rec.Lambda
 	s.note(q, journal.Activity{Action: journal.Update, Noun: journal.Lambda, ID: l.ID, Name: l.Name, Changes: lambdaChanges(&before, l)})
+	if skills {
+		s.settle(q)
+	}
 	return s.respondLambda(w, r, http.StatusAccepted, rec)
 }
 
@@ -331,6 +344,9 @@ func unchangeable(l *lambda.Lambda, body lambdaBody) error {
 func (s *Server) apply(ctx context.Context, l *lambda.Lambda, body lambdaBody) (changed bool, err error) {
 	if body.Description != nil && *body.Description != l.Description {
 		l.Description, changed = *body.Description, true
+	}
+	if body.Skills != nil && !slices.Equal(*body.Skills, l.Skills) {
+		l.Skills, changed = *body.Skills, true
 	}
 	if impl := body.Implementation; impl != nil {
 		env := slices.DeleteFunc(slices.Clone(impl.Environment), func(p lambda.Pair) bool { return p == lambda.Pair{} })

@@ -216,7 +216,7 @@ func TestEveryTextLimitCanBeSetAndHolds(t *testing.T) {
 	}
 	x := func(n int) string { return strings.Repeat("x", n) }
 	pair := func(k, v string) []lambda.Pair { return []lambda.Pair{{Key: k, Value: v}} }
-	require.Equal(t, http.StatusCreated, g.do("POST", "/lambdas", g.tokens[lambda.RoleDeveloper], body(x(10), x(11), x(5), x(100), pair(x(8), x(9)), pair("d", "1"))).StatusCode)
+	require.Equal(t, http.StatusCreated, g.do("POST", "/lambdas", g.tokens[lambda.RoleDeveloper], body(x(10), x(11), "", x(100), pair(x(8), x(9)), pair("d", "1"))).StatusCode)
 	for field, b := range map[string]string{
 		"name has 11 characters: the limit is 10":                      body(x(11), "d", "", "c", nil, nil),
 		"description has 12 characters: the limit is 11":               body("n", x(12), "", "c", nil, nil),

@@ -49,6 +49,19 @@ func (r *rates[K]) share() int { return max(1, r.limit/int(r.gateways.Load())) }
 
 // take counts one for k, or says RateLimited and when to try again.
 func (r *rates[K]) take(w http.ResponseWriter, k K, now time.Time) error {
+	return r.takeN(w, k, 1, now)
+}
+
+// takeMore counts n for k beside the one that was just taken, but no more than a
+// second has together, or they would never be allowed.
+func (r *rates[K]) takeMore(w http.ResponseWriter, k K, n int, now time.Time) error {
+	if n = min(n, r.share()-1); r.limit <= 0 || n <= 0 {
+		return nil
+	}
+	return r.takeN(w, k, n, now)
+}
+
+func (r *rates[K]) takeN(w http.ResponseWriter, k K, n int, now time.Time) error {
 	if r.limit <= 0 {
 		return nil
 	}
@@ -58,10 +71,10 @@ func (r *rates[K]) take(w http.ResponseWriter, k K, now time.Time) error {
 		limiter.SetLimitAt(now, rate.Limit(share))
 		limiter.SetBurstAt(now, share)
 	}
-	if limiter.AllowN(now, 1) {
+	if limiter.AllowN(now, n) {
 		return nil
 	}
-	wait := time.Duration(float64(time.Second) * (1 - limiter.TokensAt(now)) / float64(share))
+	wait := time.Duration(float64(time.Second) * (float64(n) - limiter.TokensAt(now)) / float64(share))
 	h := w.Header()
 	h.Set("RateLimit-Limit", strconv.Itoa(r.limit))
 	h.Set("RateLimit-Remaining", "0")

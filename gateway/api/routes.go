@@ -64,6 +64,7 @@ func (s *Server) routes() []route {
 
 		// Invocation (contract/invocation.md §2, §3, §5)
 		{"POST", account + "/lambdas/:id/invoke", faasGW, auth.Invoke, s.invokeLambda},
+		{"POST", account + "/events/:event/invoke", faasGW, auth.Invoke, s.invokeEvent},
 		{"GET", account + "/events/:event/isImplemented", faasGW, auth.Invoke, s.isImplemented},
 
 		// Management (contract/management.md §2)
@@ -78,6 +79,8 @@ func (s *Server) routes() []route {
 		{"POST", account + "/deployments/:id", faasUI, auth.Deploy, s.deploy},
 		{"DELETE", account + "/deployments/:id", faasUI, auth.Deploy, s.undeploy},
 		{"GET", account + "/runtimes", faasUI, auth.ReadLambdas, s.listRuntimes},
+		{"GET", account + "/events", faasUI, auth.ReadLambdas, s.listEvents},
+		{"GET", account + "/templates", faasUI, auth.ReadLambdas, s.listTemplates},
 		{"GET", account + "/proxy-settings", faasUI, auth.ReadDomains, s.listDomains},
 		{"POST", account + "/proxy-settings", faasUI, auth.WriteDomains, s.addDomain},
 		{"DELETE", account + "/proxy-settings/:id", faasUI, auth.WriteDomains, s.deleteDomain},

@@ -96,15 +96,12 @@ type Runtimes interface {
 	Build(ctx context.Context, runtime, source string, deps []host.Dependency) (host.BuildResult, error)
 }
 
-// Invoker runs a lambda.
-type Invoker interface {
-	Invoke(ctx context.Context, inv lambda.Invocation) (lambda.Result, error)
-}
-
-// Live tells from memory what is live.
+// Live tells from memory what is live, and who answers an event for a skill. What
+// it returns is shared and not changed.
 type Live interface {
 	Live(account, lambdaID string) (*lambda.Live, bool)
-	Implemented(account, eventID string) bool
+	Bound(account, eventID, skillID string) []*lambda.Live
+	Implemented(account, eventID, skillID string) bool
 }
 
 // Journal is what the API needs of the journal.
@@ -120,7 +117,7 @@ type Journal interface {
 
 var _ Journal = (*journal.Journal)(nil)
 
-// Config is what a Server is made of. Every field but Log is required.
+// Config is what a Server is made of. Every field but Log and Templates is required.
 type Config struct {
 	Log          zerolog.Logger
 	Lambdas      Lambdas
@@ -133,10 +130,11 @@ type Config struct {
 	Authenticate *auth.Authenticator
 	Auth         *auth.Service
 	Directory    *directory.Directory
-	Invoker      Invoker
+	Invoker      invoke.Invoker
 	Replays      *invoke.Replays
 	Runtimes     Runtimes
 	RuntimeNames []string // installed runtimes; the first is the default
+	Templates    []lambda.Template
 	Metrics      prometheus.Registerer
 	Limits       lambda.Limits
 }
@@ -154,10 +152,11 @@ type Server struct {
 	authenticator *auth.Authenticator
 	auth          *auth.Service
 	directory     *directory.Directory
-	invoker       Invoker
+	invoker       invoke.Invoker
 	replays       *invoke.Replays
 	runtimes      Runtimes
 	runtimeNames  []string
+	templates     []lambda.Template
 	limits        lambda.Limits
 	public        front
 	control       front
@@ -177,7 +176,7 @@ func New(c Config) *Server {
 		log: c.Log, lambdas: c.Lambdas, domains: c.Domains, receipts: c.Receipts, identity: c.Identity, views: c.Views,
 		live: c.Live, journal: c.Journal, authenticator: c.Authenticate, auth: c.Auth,
 		directory: c.Directory, invoker: c.Invoker, replays: c.Replays, runtimes: c.Runtimes,
-		runtimeNames: c.RuntimeNames, limits: c.Limits, metrics: newMetrics(c.Metrics), saves: newSaveBudget(), now: time.Now,
+		runtimeNames: c.RuntimeNames, templates: c.Templates, limits: c.Limits, metrics: newMetrics(c.Metrics), saves: newSaveBudget(), now: time.Now,
 		accountCalls: newRates[string](c.Limits.AccountCalls, "invocations of the account"),
 		lambdaCalls:  newRates[lambdaKey](c.Limits.LambdaCalls, "invocations of the lambda"),
 		requests:     newRates[string](c.Limits.AccountRequests, "requests of the account"),

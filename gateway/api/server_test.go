@@ -128,7 +128,7 @@ func newGateway(t *testing.T, change ...func(*lambda.Limits)) *gateway {
 		Journal: g.journal,
 		Log:     zerolog.New(g.log), Lambdas: st, Domains: st, Receipts: st, Identity: st, Views: views, Live: views, Authenticate: authenticator, Auth: service, Directory: dns,
 		Invoker: g.language, Replays: invoke.NewReplays(invoke.ReplaysConfig{}), Runtimes: g.language,
-		RuntimeNames: []string{"javascript"}, Metrics: prometheus.NewRegistry(), Limits: limits,
+		RuntimeNames: []string{"javascript"}, Templates: templates, Metrics: prometheus.NewRegistry(), Limits: limits,
 	})
 	server, control := httptest.NewServer(g.server), httptest.NewServer(g.server.Control())
 	t.Cleanup(server.Close)

@@ -25,7 +25,8 @@ type ReplaysConfig struct {
 // CallKey names a call whose repetitions run once (contract/invocation.md §9).
 type CallKey struct {
 	account, lambdaID, caller, requestID string
-	manual                               bool // another kind of token, and another form of answer
+	eventID, skillID                     string // of a call by event, which names no lambda
+	manual                               bool   // another kind of token, and another form of answer
 	body                                 [sha256.Size]byte
 }
 
@@ -34,7 +35,7 @@ type CallKey struct {
 func ReplayKey(inv lambda.Invocation, body []byte) CallKey {
 	return CallKey{
 		account: inv.Account, lambdaID: inv.LambdaID, caller: inv.Caller, requestID: inv.RequestID,
-		manual: inv.Manual, body: sha256.Sum256(body),
+		eventID: inv.EventID, skillID: inv.SkillID, manual: inv.Manual, body: sha256.Sum256(body),
 	}
 }
 

@@ -68,6 +68,8 @@ func TestOnlyTheSameCallIsARepetition(t *testing.T) {
 		func(i *lambda.Invocation) { i.RequestID = "r-2" },
 		func(i *lambda.Invocation) { i.Caller = "another" },
 		func(i *lambda.Invocation) { i.Manual = true },
+		func(i *lambda.Invocation) { i.EventID = "event" },
+		func(i *lambda.Invocation) { i.EventID, i.SkillID = "event", "skill" },
 	} {
 		inv := base
 		change(&inv)

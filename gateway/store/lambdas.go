@@ -70,7 +70,9 @@ func (s *Store) CreateLambda(ctx context.Context, l *lambda.Lambda, once *Once) 
 			return Record{}, fmt.Errorf("create lambda %s: %w", l.ID, err)
 		}
 		if r.Succeeded {
-			s.wrote(r.Header.Revision)
+			if len(l.Skills) > 0 {
+				s.wrote(r.Header.Revision)
+			}
 			saved := *l
 			return Record{Lambda: &saved}, nil
 		}
@@ -294,9 +296,9 @@ func (s *Store) replace(ctx context.Context, old, next *lambda.Lambda, revision 
 	switch {
 	case err != nil:
 		return false, fmt.Errorf("update lambda %s: %w", old.ID, err)
-	case r.Succeeded:
+	case r.Succeeded && !slices.Equal(old.Skills, next.Skills):
 		s.wrote(r.Header.Revision)
-	case len(otherwise) > 0 && first(r, 0) != nil:
+	case !r.Succeeded && len(otherwise) > 0 && first(r, 0) != nil:
 		return false, nameTaken(next.Name)
 	}
 	return r.Succeeded, nil
