@@ -37,10 +37,11 @@ import (
 //	/sluice/domainids/<account>                        the id given last
 //	/sluice/once/<account>/<hash>                      Receipt of a write with an Idempotency-Key, under a lease
 //	/sluice/view/secrets/<account>/<key>               version of a secret, as it was last written
-//	/sluice/secrets/<account>/<key>                    a secret's sealed value, where the gateway keeps them itself
 //	/sluice/schedule/lines/<account>/<lambda>          Schedule
 //	/sluice/schedule/runs/<account>/<lambda>           Runs, what became of the schedule's
 //	/sluice/schedule/runners/<account>/<lambda>        id of the gateway that makes a run, under its lease
+//	/sluice/secrets/<account>/<key>                    SealedSecret, where the gateway keeps secrets itself
+//	/sluice/secretskey                                 id of the key that those are sealed with
 //	/sluice/events/<account>/<event>/<lambda>          nothing: a saved lambda is bound to the event
 //	/sluice/eventsindexed                              nothing: lambdas from before that folder are in it
 //	/sluice/view/skills/<account>/<event>/<lambda>     skills that a saved lambda is bound to, if there are any
@@ -73,6 +74,9 @@ const (
 	skillsRoot    = viewRoot + "skills/"
 	eventsRoot    = root + "events/"
 	eventsIndexed = root + "eventsindexed"
+	marksRoot     = viewRoot + "secrets/"
+	secretsRoot   = root + "secrets/"
+	sealerKey     = root + "secretskey"
 	loginsRoot    = root + "logins/"
 	appNamesRoot  = root + "appnames/"
 	sessionsRoot  = root + "sessions/"

@@ -27,6 +27,8 @@ type Views struct {
 	mu     sync.RWMutex
 	held   held
 	onLive []func(old, now *lambda.Live)
+
+	onSecret []func(account, key string)
 }
 
 // ids names a thing of an account.
@@ -44,6 +46,7 @@ type held struct {
 	live     map[ids]*lambda.Live
 	events   map[ids][]*lambda.Live // of an account's event, by name; never changed in place
 	skills   map[ids]*[]string      // of a saved lambda that has some
+	secrets  map[ids]int64          // revision of the last write of a secret
 }
 
 func newHeld() held {
@@ -51,7 +54,7 @@ func newHeld() held {
 		accounts: map[string]*lambda.Account{}, users: map[ids]*lambda.User{}, apps: map[ids]*lambda.App{},
 		profiles: map[ids]*lambda.Profile{},
 		tokens:   map[string]*lambda.Token{}, keys: map[string]*lambda.SigningKey{},
-		live: map[ids]*lambda.Live{}, events: map[ids][]*lambda.Live{}, skills: map[ids]*[]string{},
+		live: map[ids]*lambda.Live{}, events: map[ids][]*lambda.Live{}, skills: map[ids]*[]string{}, secrets: map[ids]int64{},
 	}
 }
 
@@ -182,6 +185,15 @@ func (v *Views) OnLive(f func(old, now *lambda.Live)) {
 	v.onLive = append(v.onLive, f)
 }
 
+// OnSecret has f called for every secret that was written or deleted through a
+// gateway, this one included, after the write was made. f must return soon: all
+// changes wait for it.
+func (v *Views) OnSecret(f func(account, key string)) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.onSecret = append(v.onSecret, f)
+}
+
 // liveChange is what OnLive tells.
 type liveChange struct{ old, now *lambda.Live }
 
@@ -192,6 +204,17 @@ func (v *Views) tell(changes []liveChange) {
 	for _, c := range changes {
 		for _, f := range listeners {
 			f(c.old, c.now)
+		}
+	}
+}
+
+func (v *Views) tellSecrets(changed []ids) {
+	v.mu.RLock()
+	listeners := v.onSecret
+	v.mu.RUnlock()
+	for _, s := range changed {
+		for _, f := range listeners {
+			f(s.account, s.id)
 		}
 	}
 }
@@ -207,6 +230,23 @@ func (v *Views) reset(kvs []*mvccpb.KeyValue) {
 	v.held = h
 	v.mu.Unlock()
 	v.tell(difference(old.live, h.live))
+	v.tellSecrets(rewritten(old.secrets, h.secrets))
+}
+
+// rewritten are the secrets whose last write is another.
+func rewritten(old, now map[ids]int64) []ids {
+	var changed []ids
+	for id := range old {
+		if _, ok := now[id]; !ok {
+			changed = append(changed, id)
+		}
+	}
+	for id, revision := range now {
+		if old[id] != revision {
+			changed = append(changed, id)
+		}
+	}
+	return changed
 }
 
 func difference(old, now map[ids]*lambda.Live) []liveChange {
@@ -226,6 +266,7 @@ func difference(old, now map[ids]*lambda.Live) []liveChange {
 
 func (v *Views) change(events []*clientv3.Event) {
 	var changes []liveChange
+	var secrets []ids
 	v.mu.Lock()
 	keys := false
 	for _, e := range events {
@@ -234,6 +275,9 @@ func (v *Views) change(events []*clientv3.Event) {
 			kv = nil
 		}
 		k := string(e.Kv.Key)
+		if p, ok := parts(k, marksRoot, 2); ok {
+			secrets = append(secrets, ids{p[0], p[1]})
+		}
 		keys = keys || strings.HasPrefix(k, keysRoot)
 		if c := v.held.set(v.log, k, kv); c != (liveChange{}) {
 			changes = append(changes, c)
@@ -244,6 +288,7 @@ func (v *Views) change(events []*clientv3.Event) {
 	}
 	v.mu.Unlock()
 	v.tell(changes)
+	v.tellSecrets(secrets)
 }
 
 func (h *held) sortKeys() {
@@ -277,8 +322,21 @@ func (h *held) set(log zerolog.Logger, k string, kv *mvccpb.KeyValue) liveChange
 		put1(log, h.accounts, accountsRoot, k, kv)
 	case keysRoot:
 		put1(log, h.keys, keysRoot, k, kv)
+	case marksRoot:
+		h.setSecret(k, kv)
 	}
 	return liveChange{}
+}
+
+func (h *held) setSecret(k string, kv *mvccpb.KeyValue) {
+	p, ok := parts(k, marksRoot, 2)
+	switch {
+	case !ok:
+	case kv == nil:
+		delete(h.secrets, ids{p[0], p[1]})
+	default:
+		h.secrets[ids{p[0], p[1]}] = kv.ModRevision
+	}
 }
 
 func (h *held) setLive(log zerolog.Logger, k string, kv *mvccpb.KeyValue) liveChange {
