@@ -16,7 +16,7 @@ import (
 // and nothing is known of the secret, they are of lambda.KindUnavailable.
 func (s *Service) ReadForLambda(ctx context.Context, account, key string) (*Secret, error) {
 	if !wellFormed(key) {
-		return nil, NotFound(key)
+		return nil, lambda.MissingSecret(key)
 	}
 	n := name{account, key}
 	a := s.cache.ask(n, s.now())
@@ -32,7 +32,7 @@ func (s *Service) ReadForLambda(ctx context.Context, account, key string) (*Secr
 		return a.stale, nil
 	case a.full:
 		s.metrics.reads.failed.Inc()
-		return nil, readFailed(key, unavailable(lambda.CodeUnavailable, "too many secrets are read at once", nil))
+		return nil, readFailed(key, lambda.SecretsUnavailable(errTooMany))
 	case a.begin:
 		s.flying.Go(func() { s.fly(n, a.flight) })
 	}
@@ -57,7 +57,7 @@ func (s *Service) fly(n name, f *flight) {
 		e.secret, e.err = nil, err
 	default:
 		if lambda.As(err) == nil { // the time is up, or the gateway stops
-			err = Unavailable(err)
+			err = lambda.SecretsUnavailable(err)
 		}
 		e.secret, e.err, e.failed = nil, readFailed(n.key, err), s.now()
 	}
@@ -107,7 +107,7 @@ func (s *Service) UpdateFromLambda(ctx context.Context, account, lambdaID, key s
 	case err != nil:
 		return nil, s.badValue(value, err)
 	case IsHidden(key):
-		return nil, &lambda.Error{Kind: lambda.KindForbidden, Code: lambda.CodeSecretFailed, Message: fmt.Sprintf(textFailed, key)}
+		return nil, &lambda.Error{Kind: lambda.KindForbidden, Code: lambda.CodeSecretFailed, Message: fmt.Sprintf(textUpdating, key)}
 	}
 	changed, err := s.Update(ctx, account, key, Replacement{Value: kept, By: byLambda(lambdaID)})
 	if err != nil {
@@ -157,13 +157,13 @@ func updateFailed(ctx context.Context, key string, err error) error {
 	case e.Kind == lambda.KindInvalid:
 		return &lambda.Error{Kind: e.Kind, Code: lambda.CodeSecretFormat, Field: e.Field, Message: e.Message}
 	}
-	return &lambda.Error{Kind: e.Kind, Code: codeFor(e), Message: fmt.Sprintf(textFailed, clip(key)), RetryAfter: e.RetryAfter, Err: err}
+	return &lambda.Error{Kind: e.Kind, Code: codeFor(e), Message: fmt.Sprintf(textUpdating, lambda.ClipSecretKey(key)), RetryAfter: e.RetryAfter, Err: err}
 }
 
 // readFailed words an error of a store's Read for a lambda.
 func readFailed(key string, err error) error {
 	e := lambda.As(err)
-	return &lambda.Error{Kind: e.Kind, Code: codeFor(e), Message: "Reading Secret " + clip(key) + " failed", RetryAfter: e.RetryAfter, Err: err}
+	return &lambda.Error{Kind: e.Kind, Code: codeFor(e), Message: fmt.Sprintf(textReading, lambda.ClipSecretKey(key)), RetryAfter: e.RetryAfter, Err: err}
 }
 
 // codeFor is the contract's code for what went wrong.

@@ -9,8 +9,8 @@ import (
 	"github.com/sluice-faas/sluice/gateway/lambda"
 )
 
-// MaxKey is the largest length of a key (contract/management.md §10).
-const MaxKey = 100
+// MaxKey is the largest length of a key.
+const MaxKey = lambda.MaxSecretKey
 
 // hidden are the secrets that the platform itself gives to lambdas.
 var hidden = []string{"lp-faas-default-app-key", "lp-faas-orchestrator-app-key"}

@@ -29,6 +29,11 @@ const (
 	rewrites = 20
 )
 
+var (
+	errTooMany  = errors.New("too many secrets are read at once")
+	errTooOften = errors.New("the secret is written too often at once")
+)
+
 // Marks tells the gateways that a secret was changed, so that none gives the old
 // value any more: to that version, or, for 0, that it is gone.
 type Marks interface {
@@ -135,7 +140,7 @@ func (s *Service) List(ctx context.Context, account string) ([]Secret, error) {
 // NotFound when there is none, and for every text that is no key.
 func (s *Service) Read(ctx context.Context, account, key string) (one *Secret, err error) {
 	if !wellFormed(key) {
-		return nil, NotFound(key)
+		return nil, lambda.MissingSecret(key)
 	}
 	err = s.use(ctx, func(ctx context.Context) error {
 		one, err = s.store.Read(ctx, account, key)
@@ -146,8 +151,8 @@ func (s *Service) Read(ctx context.Context, account, key string) (one *Secret, e
 
 // Create writes a new secret of s.Account, s.Key and s.Value, made by
 // s.CreatedBy, and gives it with Crypted and without Value. A bad key or value
-// is Invalid, a key that is taken Exists, and one secret more than
-// Limits.Secrets Full.
+// is Invalid, a key that is taken lambda.SecretExists, and one secret more than
+// Limits.Secrets lambda.SecretsFull.
 func (s *Service) Create(ctx context.Context, one Secret) (*Secret, error) {
 	if err := CheckKey(one.Key); err != nil {
 		return nil, err
@@ -182,7 +187,7 @@ type Replacement struct {
 // the last one counts, and each is a version of its own.
 func (s *Service) Update(ctx context.Context, account, key string, r Replacement) (*Secret, error) {
 	if !wellFormed(key) {
-		return nil, NotFound(key)
+		return nil, lambda.MissingSecret(key)
 	}
 	value, kind, err := ParseValue(r.Value, s.limits.SecretValue)
 	if err != nil {
@@ -205,7 +210,7 @@ func otherType(one *Secret) error {
 // Delete removes a secret; may is as Replacement.May.
 func (s *Service) Delete(ctx context.Context, account, key string, may func(*Secret) error) error {
 	if !wellFormed(key) {
-		return NotFound(key)
+		return lambda.MissingSecret(key)
 	}
 	_, err := s.change(ctx, account, key, may, func(ctx context.Context, one *Secret) (*Secret, error) {
 		return nil, s.store.Delete(ctx, account, key, one.Version)
@@ -232,7 +237,7 @@ func (s *Service) change(ctx context.Context, account, key string, may func(*Sec
 				return changed, err
 			}
 		}
-		return nil, unavailable(lambda.CodeUnavailable, "the secret "+key+" is written too often at once: try again", nil)
+		return nil, lambda.SecretsUnavailable(errTooOften)
 	})
 }
 

@@ -12,23 +12,9 @@ import (
 	"github.com/sluice-faas/sluice/gateway/lambda"
 )
 
-// What a write of a secret can meet. The package that sealed it words them for
-// the caller.
-var (
-	ErrSecretExists  = errors.New("the secret exists")
-	ErrSecretMissing = errors.New("there is no such secret")
-	ErrSecretChanged = errors.New("the secret was changed in between")
-	// ErrSecretSealer means that etcd's secrets are sealed with another key than
-	// this one: to write it would leave one that nobody can read.
-	ErrSecretSealer = errors.New("the secrets are sealed with another key")
-)
-
-// SecretsFullError says that an account has as many secrets as it may have.
-type SecretsFullError struct{ Count int }
-
-func (e SecretsFullError) Error() string {
-	return fmt.Sprintf("the account has %d secrets", e.Count)
-}
+// errSealer is a write with another key than etcd's secrets are sealed with: it
+// would leave one that nobody can read.
+var errSealer = errors.New("the secrets in etcd are sealed with another key")
 
 // secretKeys are the two keys of a secret: its own, and the mark by which every
 // gateway learns of a change.
@@ -38,8 +24,9 @@ func secretKeys(account, name string) (own, mark string, err error) {
 }
 
 // CreateSecret writes a new secret, if the account has fewer than limit (0: no
-// limit) apart from the keys in uncounted. It is ErrSecretExists,
-// SecretsFullError or ErrSecretSealer when it may not.
+// limit) apart from the keys in uncounted. It is lambda.SecretExists or
+// lambda.SecretsFull when it may not, and lambda.SecretsRefused when the secrets
+// are sealed with another key.
 func (s *Store) CreateSecret(ctx context.Context, r *lambda.SealedSecret, limit int, uncounted []string) error {
 	own, mark, err := secretKeys(r.Account, r.Key)
 	if err != nil {
@@ -66,9 +53,9 @@ func (s *Store) CreateSecret(ctx context.Context, r *lambda.SealedSecret, limit 
 		}
 		switch {
 		case first(seen, 0) != nil:
-			return ErrSecretExists
+			return lambda.SecretExists(r.Key)
 		case limit > 0 && n >= int64(limit):
-			return SecretsFullError{Count: int(n)}
+			return lambda.SecretsFull(int(n), limit)
 		}
 		when := []clientv3.Cmp{absent(own), sealedWith(r.Sealer)}
 		if limit > 0 {
@@ -83,12 +70,12 @@ func (s *Store) CreateSecret(ctx context.Context, r *lambda.SealedSecret, limit 
 }
 
 // UpdateSecret writes a secret over the one of r.Revision. It is
-// ErrSecretMissing, ErrSecretChanged or ErrSecretSealer when that is not there
-// any more.
+// lambda.MissingSecret or lambda.SecretChanged when that is not there any more, and
+// lambda.SecretsRefused when the secrets are sealed with another key.
 func (s *Store) UpdateSecret(ctx context.Context, r *lambda.SealedSecret) error {
 	own, mark, err := secretKeys(r.Account, r.Key)
 	if err != nil {
-		return ErrSecretMissing
+		return lambda.MissingSecret(r.Key)
 	}
 	value, err := encode(r)
 	if err != nil {
@@ -99,15 +86,15 @@ func (s *Store) UpdateSecret(ctx context.Context, r *lambda.SealedSecret) error 
 	if done || err != nil {
 		return err
 	}
-	return s.lostSecret(ctx, own)
+	return s.lostSecret(ctx, own, r.Key)
 }
 
 // DeleteSecret removes the secret of that revision, or whichever is there for 0.
-// It is ErrSecretMissing or ErrSecretChanged when it is not there any more.
+// It is lambda.MissingSecret or lambda.SecretChanged when it is not there any more.
 func (s *Store) DeleteSecret(ctx context.Context, account, name string, revision int64) error {
 	own, mark, err := secretKeys(account, name)
 	if err != nil {
-		return ErrSecretMissing
+		return lambda.MissingSecret(name)
 	}
 	when := exists(own)
 	if revision > 0 {
@@ -118,7 +105,7 @@ func (s *Store) DeleteSecret(ctx context.Context, account, name string, revision
 	case err != nil:
 		return fmt.Errorf("delete secret: %w", err)
 	case !r.Succeeded:
-		return s.lostSecret(ctx, own)
+		return s.lostSecret(ctx, own, name)
 	}
 	s.wrote(r.Header.Revision)
 	return nil
@@ -136,28 +123,28 @@ func (s *Store) writeSecret(ctx context.Context, sealer string, when []clientv3.
 		return true, nil
 	}
 	if kv := first(r, 0); kv == nil || string(kv.Value) != sealer {
-		return false, ErrSecretSealer
+		return false, lambda.SecretsRefused(errSealer)
 	}
 	return false, nil
 }
 
 // lostSecret tells what became of a secret that is not as it was demanded.
-func (s *Store) lostSecret(ctx context.Context, own string) error {
+func (s *Store) lostSecret(ctx context.Context, own, name string) error {
 	r, err := s.read(ctx, keyOf(own))
 	switch {
 	case err != nil:
 		return err
 	case first(r, 0) == nil:
-		return ErrSecretMissing
+		return lambda.MissingSecret(name)
 	}
-	return ErrSecretChanged
+	return lambda.SecretChanged(name)
 }
 
-// Secret reads one secret, or gives ErrSecretMissing.
+// Secret reads one secret, or gives lambda.MissingSecret.
 func (s *Store) Secret(ctx context.Context, account, name string) (*lambda.SealedSecret, error) {
 	own, _, err := secretKeys(account, name)
 	if err != nil {
-		return nil, ErrSecretMissing
+		return nil, lambda.MissingSecret(name)
 	}
 	r, err := s.read(ctx, clientv3.OpGet(own))
 	if err != nil {
@@ -165,9 +152,9 @@ func (s *Store) Secret(ctx context.Context, account, name string) (*lambda.Seale
 	}
 	kv := first(r, 0)
 	if kv == nil {
-		return nil, ErrSecretMissing
+		return nil, lambda.MissingSecret(name)
 	}
-	return sealedSecret(kv)
+	return sealedSecret(kv, account, name)
 }
 
 // Secrets reads all secrets of an account, by key.
@@ -177,8 +164,8 @@ func (s *Store) Secrets(ctx context.Context, account string) ([]lambda.SealedSec
 		return nil, nil // such an account has none
 	}
 	var found []lambda.SealedSecret
-	_, err = s.list(ctx, k, 0, func(_ string, kv *mvccpb.KeyValue) error {
-		r, err := sealedSecret(kv)
+	_, err = s.list(ctx, k, 0, func(name string, kv *mvccpb.KeyValue) error {
+		r, err := sealedSecret(kv, account, name)
 		if err == nil {
 			found = append(found, *r)
 		}
@@ -190,12 +177,13 @@ func (s *Store) Secrets(ctx context.Context, account string) ([]lambda.SealedSec
 	return found, nil
 }
 
-func sealedSecret(kv *mvccpb.KeyValue) (*lambda.SealedSecret, error) {
+// sealedSecret decodes a secret. Whose it is and which, its place says.
+func sealedSecret(kv *mvccpb.KeyValue, account, name string) (*lambda.SealedSecret, error) {
 	r, err := decodeNew[lambda.SealedSecret](kv)
 	if err != nil {
 		return nil, err
 	}
-	r.Revision = kv.ModRevision
+	r.Account, r.Key, r.Revision = account, name, kv.ModRevision
 	return r, nil
 }
 
