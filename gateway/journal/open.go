@@ -1,0 +1,154 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/sluice-faas/sluice/gateway/lambda"
+)
+
+// Config is what a Journal is made of. Dir and Limits are required.
+type Config struct {
+	Dir    string // made if need be, for this user alone
+	Log    zerolog.Logger
+	Limits lambda.Limits
+	Now    func() time.Time // default time.Now
+}
+
+// Journal is the store of invocations and activities. Its methods are safe for
+// concurrent use. One process at a time has a folder open.
+type Journal struct {
+	log     zerolog.Logger
+	now     func() time.Time
+	folder  *folder
+	queue   *queue
+	writer  *writer
+	book    *book
+	keeper  *keeper
+	hub     *hub
+	queries chan struct{} // a place for each that runs
+	flushes chan chan struct{}
+
+	stop chan struct{} // closed when the journal closes
+	once sync.Once
+	work sync.WaitGroup
+}
+
+var errClosed = errors.New("the journal is closed")
+
+// Open opens the journal in c.Dir. A file that cannot be read is set aside, and
+// does not keep it from opening: only a folder that cannot be used does.
+func Open(c Config) (*Journal, error) {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	f, err := openFolder(c)
+	if err != nil {
+		return nil, fmt.Errorf("the journal's folder %s cannot be used: %w", c.Dir, err)
+	}
+	j := &Journal{
+		log: c.Log, now: c.Now, folder: f, queue: newQueue(), book: newBook(f, c.Now), hub: newHub(),
+		queries: make(chan struct{}, maxQueries), flushes: make(chan chan struct{}), stop: make(chan struct{}),
+	}
+	j.keeper = &keeper{
+		folder: f, book: j.book, log: c.Log, now: c.Now, kicked: make(chan struct{}, 1), suspects: map[string]struct{}{},
+		retention: int(c.Limits.LogRetention / (24 * time.Hour)), activity: c.Limits.ActivityRetention, most: int64(c.Limits.JournalSize) << 20,
+	}
+	j.writer = &writer{queue: j.queue, folder: f, now: c.Now, kick: j.keeper.kick, pack: newPacker(), last: &batch{}}
+	j.keeper.writer = j.writer
+	if err := j.inspect(); err != nil {
+		return nil, err
+	}
+	j.work.Go(func() { j.writer.run(j.stop, j.flushes) })
+	j.work.Go(func() { j.book.run(j.stop) })
+	j.work.Go(func() { j.keeper.run(j.stop) })
+	j.work.Go(func() { j.hub.run(j.stop) })
+	return j, nil
+}
+
+// inspect opens every file once, and sets those aside that are none of ours.
+func (j *Journal) inspect() error {
+	names := []string{activityFile}
+	for _, d := range j.folder.days() {
+		names = append(names, d.file())
+	}
+	for _, name := range names {
+		if err := j.inspectFile(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (j *Journal) inspectFile(name string) error {
+	err := j.folder.usable(name)
+	if isDamage(err) {
+		return j.folder.setAside(name, err)
+	}
+	if err != nil {
+		j.log.Warn().Err(err).Str("file", j.folder.path(name)).Msg("a file of the journal could not be read")
+	}
+	return nil
+}
+
+// Close writes what waits and closes the files. When ctx ends first, it gives up
+// waiting, and the rest is done without it. What is added later is dropped.
+func (j *Journal) Close(ctx context.Context) error {
+	j.once.Do(func() {
+		j.queue.close()
+		close(j.stop)
+	})
+	done := make(chan struct{})
+	go func() {
+		j.work.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("close the journal: %w", ctx.Err())
+	}
+}
+
+// Add takes an entry; it and what it points to belong to the journal from then
+// on. It waits for nothing: entries are written together, a fifth of a second
+// later, and are in the files then, whatever becomes of the process. The loss of
+// power costs those of the last half minute. When more come than can be written,
+// or nothing can be, they are counted and dropped; see Stats.
+func (j *Journal) Add(e Entry) {
+	if e.LambdaID == "" {
+		e.LambdaID = noLambda
+	}
+	j.queue.add(&e, j.now)
+	if j.hub.open.Load() > 0 && len(e.Logs) > 0 {
+		tailed := e
+		j.hub.offer(&tailed)
+	}
+}
+
+// noLambda is the id of what has none: the empty one means the whole account.
+const noLambda = "-"
+
+// Flush waits until what was added before is written, or dropped.
+func (j *Journal) Flush(ctx context.Context) error {
+	flushed := make(chan struct{})
+	select {
+	case j.flushes <- flushed:
+	case <-j.stop:
+		return errClosed
+	case <-ctx.Done():
+		return fmt.Errorf("flush the journal: %w", ctx.Err())
+	}
+	select {
+	case <-flushed:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("flush the journal: %w", ctx.Err())
+	}
+}
