@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/sluice-faas/sluice/gateway/auth"
+	"github.com/sluice-faas/sluice/gateway/journal"
 	"github.com/sluice-faas/sluice/gateway/lambda"
 )
 
@@ -13,6 +14,20 @@ var (
 	Members         = members
 	Elements        = elements
 )
+
+// CSV writes lines as an export does.
+var CSV = csvOf
+
+// What activities hold of two states of a noun.
+var (
+	LambdaChanges  = func(before, after *lambda.Lambda) []journal.Change { return lambdaChanges(before, after) }
+	UserChanges    = func(before, after *lambda.User) []journal.Change { return userChanges(before, after) }
+	ProfileChanges = func(before, after *lambda.Profile) []journal.Change { return profileChanges(before, after) }
+	AppChanges     = func(before, after *lambda.App) []journal.Change { return appChanges(before, after) }
+)
+
+// SetTailPulse makes live tails look round so often. Call it before the first.
+func SetTailPulse(s *Server, every time.Duration) { s.tails.pulse = every }
 
 // Row is a route as the tests walk it.
 type Row struct {

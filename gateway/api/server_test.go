@@ -10,10 +10,13 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
@@ -58,16 +61,30 @@ func (l *language) Invoke(_ context.Context, inv lambda.Invocation) (lambda.Resu
 
 type gateway struct {
 	*language
-	t       *testing.T
-	url     string
-	ops     string // the operator's front
-	server  *api.Server
-	store   *store.Store
-	views   *store.Views
-	journal *journal.Journal
-	tokens  map[lambda.Role]string
-	app     string // token of an app with scope faas.lambda.invoke
-	log     *lines
+	t        *testing.T
+	url      string
+	ops      string // the operator's front
+	server   *api.Server
+	store    *store.Store
+	views    *store.Views
+	journal  *diary
+	tokens   map[lambda.Role]string
+	app      string // token of an app with scope faas.lambda.invoke
+	log      *lines
+	registry *prometheus.Registry
+}
+
+// diary is the journal, whose Note fails when a test says so.
+type diary struct {
+	*journal.Journal
+	full atomic.Bool
+}
+
+func (d *diary) Note(ctx context.Context, a journal.Activity) error {
+	if d.full.Load() {
+		return syscall.ENOSPC
+	}
+	return d.Journal.Note(ctx, a)
 }
 
 type lines struct {
@@ -120,15 +137,16 @@ func newGateway(t *testing.T, change ...func(*lambda.Limits)) *gateway {
 		f(&limits)
 	}
 	st.Limits = limits
-	g := &gateway{t: t, language: &language{}, store: st, views: views, tokens: map[lambda.Role]string{}, log: &lines{}}
-	g.journal, err = journal.Open(journal.Config{Dir: filepath.Join(dir, "journal"), Log: zerolog.Nop(), Limits: limits})
+	g := &gateway{t: t, language: &language{}, store: st, views: views, tokens: map[lambda.Role]string{}, log: &lines{}, registry: prometheus.NewRegistry()}
+	kept, err := journal.Open(journal.Config{Dir: filepath.Join(dir, "journal"), Log: zerolog.Nop(), Limits: limits})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, g.journal.Close(context.WithoutCancel(ctx))) })
+	t.Cleanup(func() { require.NoError(t, kept.Close(context.WithoutCancel(ctx))) })
+	g.journal = &diary{Journal: kept}
 	g.server = api.New(api.Config{
 		Journal: g.journal,
 		Log:     zerolog.New(g.log), Lambdas: st, Domains: st, Receipts: st, Identity: st, Views: views, Live: views, Authenticate: authenticator, Auth: service, Directory: dns,
 		Invoker: g.language, Replays: invoke.NewReplays(invoke.ReplaysConfig{}), Runtimes: g.language,
-		RuntimeNames: []string{"javascript"}, Templates: templates, Metrics: prometheus.NewRegistry(), Limits: limits,
+		RuntimeNames: []string{"javascript"}, Templates: templates, Metrics: g.registry, Limits: limits,
 	})
 	server, control := httptest.NewServer(g.server), httptest.NewServer(g.server.Control())
 	t.Cleanup(server.Close)
@@ -220,6 +238,13 @@ func (g *gateway) send(method, address, token, body string, headers ...string) r
 	require.NoError(g.t, err)
 	checkAnswer(g.t, req, resp, text)
 	return reply{resp, g.t, string(text)}
+}
+
+// metrics are what /metrics would show.
+func (g *gateway) metrics() string {
+	w := httptest.NewRecorder()
+	promhttp.HandlerFor(g.registry, promhttp.HandlerOpts{}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	return w.Body.String()
 }
 
 func (g *gateway) create(name string) map[string]any {

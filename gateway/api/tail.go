@@ -18,6 +18,8 @@ const (
 	tailPulse = 10 * time.Second
 	// tailSend is how long a caller may take to receive what there is.
 	tailSend = 10 * time.Second
+
+	gatewayStops = "the gateway stops"
 )
 
 // tails bounds the live tails of each account and ends them when the gateway
@@ -124,28 +126,31 @@ func (s *Server) follow(q *request, r *http.Request, tail *journal.Tail, stream 
 	defer pulse.Stop()
 	var missed uint64
 	for {
+		var why string // it ends, if it does
 		select {
 		case line, open := <-tail.C():
 			if !open {
-				return stream.end("the gateway stops")
+				why = gatewayStops
+				break
 			}
 			stream.line(&line)
-			stream.lines(tail.C())
 		case <-pulse.C:
-			if why := s.outlived(q, r); why != "" {
-				return stream.end(why)
-			}
+			why = s.outlived(q, r)
 			stream.comment("still here")
 		case <-s.tails.ended:
-			return stream.end("the gateway stops")
+			why = gatewayStops
 		case <-r.Context().Done():
 			return nil
 		}
+		stream.lines(tail.C())
 		if n := tail.Missed(); n != missed {
 			missed = n
 			stream.event("missed", struct {
 				Missed uint64 `json:"missed"`
 			}{n})
+		}
+		if why != "" {
+			return stream.end(why)
 		}
 		if err := stream.send(); err != nil {
 			return err

@@ -32,6 +32,9 @@ type readiness struct {
 type check struct {
 	name  string
 	probe func(context.Context) error
+	// degrades says that calls go on without it: its failure is shown, and the
+	// gateway stays ready.
+	degrades bool
 }
 
 // hold says not ready, for that reason, until open.
@@ -44,6 +47,8 @@ func (r *readiness) open() { r.stage.Store(nil) }
 type verdict struct {
 	Ready  bool              `json:"ready"`
 	Reason string            `json:"reason,omitempty"`
+	// Degraded names what does not work although the gateway is ready.
+	Degraded []string `json:"degraded,omitempty"`
 	Checks map[string]string `json:"checks,omitempty"` // "ok" or what is wrong
 }
 
@@ -62,10 +67,15 @@ func (r *readiness) ask(ctx context.Context) verdict {
 	v := verdict{Ready: true, Checks: map[string]string{}}
 	for i, c := range r.checks {
 		v.Checks[c.name] = "ok"
-		if errs[i] != nil {
-			v.Checks[c.name] = errs[i].Error()
+		switch {
+		case errs[i] == nil:
+			continue
+		case c.degrades:
+			v.Degraded = append(v.Degraded, c.name)
+		default:
 			v.Ready, v.Reason = false, c.name+" is not ready"
 		}
+		v.Checks[c.name] = errs[i].Error()
 	}
 	return v
 }
@@ -95,9 +105,11 @@ func answer(w http.ResponseWriter, status int, v any) {
 	_, _ = w.Write(append(body, '\n')) // who left needs no answer
 }
 
-// diskCheck fails when the file system of dir is nearly full.
-func diskCheck(dir string) check {
-	return check{"disk", func(context.Context) error {
+// diskCheck fails when the file system of dir is nearly full. An etcd in it would
+// end the gateway when nothing is left, so that no more traffic shall come before
+// that; without one, calls go on.
+func diskCheck(dir string, etcd bool) check {
+	return check{name: "disk", degrades: !etcd, probe: func(context.Context) error {
 		var s syscall.Statfs_t
 		if err := syscall.Statfs(dir, &s); err != nil {
 			return fmt.Errorf("%s: %w", dir, err)

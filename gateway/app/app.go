@@ -22,6 +22,7 @@ import (
 	"github.com/sluice-faas/sluice/gateway/config"
 	"github.com/sluice-faas/sluice/gateway/deployment"
 	"github.com/sluice-faas/sluice/gateway/invoke"
+	"github.com/sluice-faas/sluice/gateway/journal"
 	"github.com/sluice-faas/sluice/gateway/lambda"
 	"github.com/sluice-faas/sluice/gateway/store"
 	"github.com/sluice-faas/sluice/gateway/store/embedded"
@@ -72,6 +73,7 @@ type App struct {
 	keeper    *auth.Keeper
 	auth      *auth.Service
 	pool      *pool.Pool
+	journal   *journal.Journal
 	specs     *invoke.Specs
 	listeners listeners
 	ready     *readiness
@@ -130,6 +132,7 @@ func (a *App) start(ctx context.Context) error {
 		{"data folder", a.openData},
 		{"listeners", a.bind},
 		{"certificate authority", a.openCA},
+		{"journal", a.openJournal},
 		{"etcd", a.openStore},
 		{"language runtimes", a.openRuntimes},
 		{"signing keys", a.openAuth},
@@ -273,7 +276,7 @@ func (a *App) openStore(ctx context.Context) error {
 		return err
 	}
 	a.closers.push("the views of etcd", func(context.Context) error { a.views.Close(); return nil })
-	a.ready.checks = append(a.ready.checks, check{"etcd", a.store.Check}, diskCheck(a.config.DataDir))
+	a.ready.checks = append(a.ready.checks, check{name: "etcd", probe: a.store.Check}, diskCheck(a.config.DataDir, !a.sharesEtcd()))
 	return nil
 }
 

@@ -47,6 +47,7 @@ func (a *App) openServices(context.Context) error {
 	if err := a.openControl(handler.Control()); err != nil {
 		return err
 	}
+	a.closers.push("the live tails", func(context.Context) error { handler.EndTails(); return nil }) // before their listeners
 	a.ready.open()
 	return nil
 }
@@ -129,11 +130,12 @@ func (a *App) newAPI() (*api.Server, error) {
 		return nil, err
 	}
 	dispatcher := invoke.New(invoke.Config{
-		Live: a.views, Records: a.store, Pool: a.pool, Specs: a.specs, RunTimeout: a.limits.RunTime, Log: a.log,
+		Live: a.views, Records: a.store, Pool: a.pool, Specs: a.specs, RunTimeout: a.limits.RunTime,
+		Journal: a.journal, LogRecords: a.limits.LogRecords, LogCharacters: a.limits.LogCharacters, Log: a.log,
 	})
 	return api.New(api.Config{
 		Log: a.log, Lambdas: a.store, Domains: a.store, Receipts: a.store, Identity: a.store, Views: a.views, Live: a.views,
-		Authenticate: authenticator, Auth: a.auth, Directory: d,
+		Journal: a.journal, Authenticate: authenticator, Auth: a.auth, Directory: d,
 		Invoker: dispatcher, Replays: invoke.NewReplays(invoke.ReplaysConfig{}), Runtimes: a.pool,
 		RuntimeNames: a.runtimeNames(), Metrics: a.metrics, Limits: a.limits,
 	}), nil
