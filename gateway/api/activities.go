@@ -36,7 +36,7 @@ func (s *Server) listActivities(w http.ResponseWriter, r *http.Request) error {
 	longest := max(s.limits.ActivityRetention, time.Hour)
 	span := p.period(s.now(), min(usualActivities, longest), longest)
 	wanted := journal.ActivityQuery{
-		Account: q.account(), From: span.from, To: span.until(),
+		Account: q.account(), From: span.from, To: span.to,
 		Noun: choice(p, "noun", append([]journal.Noun{""}, journal.Nouns...)...), ID: p.text("id"), By: p.text("by"),
 		Action: choice(p, "action", append([]journal.Action{""}, journal.Actions...)...),
 		Limit:  p.number("limit", journal.DefaultLimit, 1, journal.MaxActivities), Cursor: p.text("cursor"),

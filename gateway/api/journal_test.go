@@ -79,8 +79,8 @@ func TestLogs(t *testing.T) {
 		"?text=EXTRA":                                                       {"one"},
 		"?requestId=r-1&limit=2":                                            {"three", "two"},
 		"?startTimestamp=" + ms(now.Add(-26*time.Hour)) + "&text=yesterday": {"of yesterday"},
-		"?endTimestamp=" + ms(now.Add(-2*time.Minute)):                      {"two", "one"},
-		"?startTimestamp=" + ms(now.Add(-2*time.Minute)) + "&endTimestamp=" + ms(now.Add(-2*time.Minute)):        {"two"},
+		"?endTimestamp=" + ms(now.Add(-2*time.Minute).Add(time.Millisecond)):                      {"two", "one"},
+		"?startTimestamp=" + ms(now.Add(-2*time.Minute)) + "&endTimestamp=" + ms(now.Add(-time.Minute)):        {"two"},
 		"?startTimestamp=" + ms(now.Add(-7*24*time.Hour)) + "&endTimestamp=" + ms(now) + "&order=oldest&limit=1": {"of yesterday"},
 	} {
 		t.Run("asked for "+query, func(t *testing.T) {

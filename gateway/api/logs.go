@@ -92,7 +92,7 @@ func (s *Server) listLogs(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) logQuery(q *request, p *query) journal.LogQuery {
 	span := p.period(s.now(), usualLogs, longestLogs)
 	return journal.LogQuery{
-		Account: q.account(), LambdaID: p.text("lambdaUUID"), From: span.from, To: span.until(),
+		Account: q.account(), LambdaID: p.text("lambdaUUID"), From: span.from, To: span.to,
 		Levels: choices(p, "filterLevels", logLevels), Text: p.text("text"), RequestID: p.text("requestId"), Cursor: p.text("cursor"),
 	}
 }

@@ -128,18 +128,16 @@ const (
 	lastMoment = 253_402_300_799_999
 )
 
-// period is a stretch of time that a query names: its end belongs to it.
+// period is a stretch of time that a query names. Its end does not belong to it,
+// so that one can follow another.
 type period struct{ from, to time.Time }
-
-// until is the first moment behind the period.
-func (p period) until() time.Time { return p.to.Add(time.Millisecond) }
 
 func (p period) length() time.Duration { return p.to.Sub(p.from) }
 
 // period reads startTimestamp and endTimestamp. Without an end it ends now,
 // without a start it has the usual length. At most it is longest.
 func (q *query) period(now time.Time, usual, longest time.Duration) period {
-	p := period{to: now.UTC().Truncate(time.Millisecond)}
+	p := period{to: now.UTC().Truncate(time.Millisecond).Add(time.Millisecond)} // what is just now belongs to it
 	if ms, ok := q.moment(endParameter); ok {
 		p.to = time.UnixMilli(ms).UTC()
 	}

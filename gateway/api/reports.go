@@ -86,7 +86,7 @@ func (s *Server) buckets(q *request, p *query) (*lambda.Lambda, []journal.Bucket
 		return nil, nil, err
 	}
 	buckets, err := s.journal.Buckets(q, journal.BucketQuery{
-		Account: q.account(), LambdaID: l.ID, From: span.from, To: span.until(), Size: time.Duration(size) * time.Second,
+		Account: q.account(), LambdaID: l.ID, From: span.from, To: span.to, Size: time.Duration(size) * time.Second,
 	})
 	return l, buckets, err
 }
@@ -146,7 +146,7 @@ func (s *Server) invocationCounts(w http.ResponseWriter, r *http.Request) error 
 	if p.fault != nil {
 		return p.fault
 	}
-	succeeded, failed, err := s.journal.Totals(q, q.account(), span.from, span.until())
+	succeeded, failed, err := s.journal.Totals(q, q.account(), span.from, span.to)
 	if err != nil {
 		return fmt.Errorf("count invocations: %w", err)
 	}
@@ -195,7 +195,7 @@ func (s *Server) listInvocations(w http.ResponseWriter, r *http.Request) error {
 	q, p := of(r), queryOf(r)
 	span := p.period(s.now(), usualInvocations, longestInvocations)
 	wanted := journal.InvocationQuery{
-		Account: q.account(), LambdaID: p.text("lambdaUUID"), From: span.from, To: span.until(),
+		Account: q.account(), LambdaID: p.text("lambdaUUID"), From: span.from, To: span.to,
 		States: chosenStates(p), RequestID: p.text("requestId"), Trigger: choice(p, "trigger", triggers...),
 		MinDuration: time.Duration(p.number("minDuration", 0, 0, 3_600_000)) * time.Millisecond, Logs: p.flag("logs"),
 		Newest: choice(p, "order", newestFirst, oldestFirst) == newestFirst,
