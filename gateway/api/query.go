@@ -146,8 +146,8 @@ func (q *query) period(now time.Time, usual, longest time.Duration) period {
 		p.from = time.UnixMilli(ms).UTC()
 	}
 	switch {
-	case p.from.After(p.to):
-		q.fail(startParameter, "%s is after %s: %s and %s", startParameter, endParameter, wireTime(p.from), wireTime(p.to))
+	case !p.from.Before(p.to):
+		q.fail(startParameter, "%s is not before %s: they are %s and %s", startParameter, endParameter, wireTime(p.from), wireTime(p.to))
 	case p.length() > longest:
 		q.fail(startParameter, "%s and %s are %s apart: the limit is %s, ask for one part after the other",
 			startParameter, endParameter, spell(p.length()), spell(longest))
