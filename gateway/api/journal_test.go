@@ -251,7 +251,7 @@ func TestReports(t *testing.T) {
 		require.Len(t, v.Latency, 4)
 		require.EqualValues(t, 6, v.Latency[0].Count)
 		for _, p := range []float64{v.Latency[0].P50, v.Latency[0].P95, v.Latency[0].P99} {
-			require.InDelta(t, 4.5, p, 0.8, "4.5 ms each")
+			require.InDelta(t, 4.5, p, 1.2, "4.5 ms each, known roughly")
 		}
 		require.Zero(t, v.Latency[2].P99)
 	})

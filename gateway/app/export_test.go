@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 )
 
@@ -57,3 +58,19 @@ func ServeForTest(handler http.Handler, drain time.Duration, log io.Writer) (Ser
 
 // CheckOwner checks a data folder for a user.
 func CheckOwner(path string, uid int) error { return checkOwner(path, uid) }
+
+// Check is one check of /readyz.
+type Check struct {
+	Name     string
+	Degrades bool
+	Fault    error
+}
+
+// AdminHandler serves /readyz of a gateway with these checks.
+func AdminHandler(checks ...Check) http.Handler {
+	r := &readiness{}
+	for _, c := range checks {
+		r.checks = append(r.checks, check{name: c.Name, degrades: c.Degrades, probe: func(context.Context) error { return c.Fault }})
+	}
+	return adminHandler(r, prometheus.NewRegistry(), false)
+}

@@ -165,6 +165,60 @@ func jwt(ends time.Time, n int64) string {
 	return "e30." + claims + ".sig"
 }
 
+func TestTheJournalIsAskedForWhatWasWanted(t *testing.T) {
+	t.Parallel()
+	at := time.UnixMilli(1626330360217)
+	wanted := client.Query{
+		LambdaID: "l-1", From: at, To: at.Add(time.Second), Levels: []string{"Info", "Warn"}, Text: "a b", RequestID: "r-1",
+		States: []string{"TIMEOUT"}, Oldest: true, Limit: 7, Cursor: "c=",
+	}
+	var asked []string
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.Path+"?"+r.URL.RawQuery)
+		w.Header().Set("X-Sluice-Cursor", "more")
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/logs"):
+			_, _ = io.WriteString(w, `[{"requestID":"r-1","timestamp":5,"level":"Info","message":"m","extras":[1],"lambdaUUID":"l-1","version":3}]`)
+		case strings.HasSuffix(r.URL.Path, "/logs/export"):
+			_, _ = io.WriteString(w, "a;b\n")
+		case strings.HasSuffix(r.URL.Path, "/invocations"):
+			_, _ = io.WriteString(w, `{"invocations":[{"requestID":"r-1","state":"TIMEOUT","runMs":1.5}],"next":"more"}`)
+		case strings.HasSuffix(r.URL.Path, "/activities"):
+			_, _ = io.WriteString(w, `{"activities":[{"by":"ada","timestamp":"2021-07-15T06:26:00.217Z","changes":[{"field":"code","diff":"d"}]}],"next":"more"}`)
+		default:
+			_, _ = io.WriteString(w, `{"uuid":"l-1","name":"n","invocationStatistics":[{"from":1,"to":2,"UNKOWN":3,"TIMEOUT":4}]}`)
+		}
+	})
+	lines, next, err := c.Logs(t.Context(), wanted)
+	require.NoError(t, err)
+	require.Equal(t, "more", next)
+	require.Equal(t, []client.LogLine{{
+		LogRecord: client.LogRecord{Level: "Info", Message: "m", Extras: json.RawMessage(`[1]`), Timestamp: 5}, RequestID: "r-1", LambdaID: "l-1", Version: 3,
+	}}, lines)
+	text, err := c.ExportLogs(t.Context(), client.Query{LambdaID: "l-1"})
+	require.NoError(t, err)
+	require.Equal(t, "a;b\n", text)
+	calls, next, err := c.Invocations(t.Context(), client.Query{})
+	require.NoError(t, err)
+	require.Equal(t, "more", next)
+	require.Equal(t, []client.PastInvocation{{RequestID: "r-1", State: "TIMEOUT", RunMS: 1.5}}, calls)
+	report, err := c.Report(t.Context(), "l-1", client.Query{From: at}, time.Hour)
+	require.NoError(t, err)
+	require.Equal(t, []client.Statistic{{From: 1, To: 2, Unknown: 3, Timeout: 4}}, report)
+	changes, next, err := c.Activities(t.Context(), client.Query{Noun: "lambda"})
+	require.NoError(t, err)
+	require.Equal(t, "more", next)
+	require.Equal(t, []client.Activity{{By: "ada", Timestamp: at.UTC(), Changes: []client.Change{{Field: "code", Diff: "d"}}}}, changes)
+	const account = "/api/account/12345678"
+	require.Equal(t, []string{
+		account + "/logs?cursor=c%3D&endTimestamp=1626330361217&filterLevels=Info&filterLevels=Warn&invocationStates=TIMEOUT&lambdaUUID=l-1&limit=7&order=oldest&requestId=r-1&startTimestamp=1626330360217&text=a+b&v=1",
+		account + "/logs/export?lambdaUUID=l-1&v=1",
+		account + "/invocations?v=1",
+		account + "/reports/invocations/l-1?bucketSize=3600&startTimestamp=1626330360217&v=1",
+		account + "/activities?noun=lambda&v=1",
+	}, asked)
+}
+
 func TestAppCredentialsKeepATokenUntilHalfAnHourBeforeItsEnd(t *testing.T) {
 	t.Parallel()
 	var fetched atomic.Int64
