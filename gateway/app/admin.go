@@ -45,11 +45,11 @@ func (r *readiness) open() { r.stage.Store(nil) }
 
 // verdict is the answer of /readyz.
 type verdict struct {
-	Ready  bool              `json:"ready"`
-	Reason string            `json:"reason,omitempty"`
+	Ready  bool   `json:"ready"`
+	Reason string `json:"reason,omitempty"`
 	// Degraded names what does not work although the gateway is ready.
-	Degraded []string `json:"degraded,omitempty"`
-	Checks map[string]string `json:"checks,omitempty"` // "ok" or what is wrong
+	Degraded []string          `json:"degraded,omitempty"`
+	Checks   map[string]string `json:"checks,omitempty"` // "ok" or what is wrong
 }
 
 func (r *readiness) ask(ctx context.Context) verdict {

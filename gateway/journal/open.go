@@ -17,7 +17,10 @@ type Config struct {
 	Dir    string // made if need be, for this user alone
 	Log    zerolog.Logger
 	Limits lambda.Limits
-	Now    func() time.Time // default time.Now
+	// Reserve is how many bytes of its disk entries leave to others, who fare worse
+	// on a full one. Activities, which are few, are written all the same.
+	Reserve uint64
+	Now     func() time.Time // default time.Now
 }
 
 // Journal is the store of invocations and activities. Its methods are safe for
@@ -59,7 +62,7 @@ func Open(c Config) (*Journal, error) {
 		folder: f, book: j.book, log: c.Log, now: c.Now, kicked: make(chan struct{}, 1), suspects: map[string]struct{}{},
 		retention: int(c.Limits.LogRetention / (24 * time.Hour)), activity: c.Limits.ActivityRetention, most: int64(c.Limits.JournalSize) << 20,
 	}
-	j.writer = &writer{queue: j.queue, folder: f, now: c.Now, kick: j.keeper.kick, pack: newPacker(), last: &batch{}}
+	j.writer = &writer{queue: j.queue, folder: f, reserve: c.Reserve, now: c.Now, kick: j.keeper.kick, pack: newPacker(), last: &batch{}}
 	j.keeper.writer = j.writer
 	if err := j.inspect(); err != nil {
 		return nil, err

@@ -24,10 +24,11 @@ const (
 
 // writer puts what is in the queue into the files.
 type writer struct {
-	queue  *queue
-	folder *folder
-	now    func() time.Time
-	kick   func() // has the keeper look at the size of the files
+	queue   *queue
+	folder  *folder
+	reserve uint64 // bytes of the disk that are for others
+	now     func() time.Time
+	kick    func() // has the keeper look at the size of the files
 
 	mu      sync.Mutex // held by who writes days' files, or takes one away
 	files   []*dayFile
@@ -174,6 +175,9 @@ func (w *writer) whyNot(d day) Reason {
 }
 
 func (w *writer) tryPart(p *part) (int, error) {
+	if err := checkRoom(w.folder.dir, w.reserve); err != nil {
+		return 0, err
+	}
 	f, err := w.file(p.day)
 	if err != nil {
 		return 0, err
