@@ -37,6 +37,7 @@ type book struct {
 	folder *folder
 	now    func() time.Time
 	notes  chan *note
+	ended  chan struct{} // closed when nothing is written any more
 
 	mu sync.Mutex // held by who writes
 	db *sql.DB
@@ -49,29 +50,42 @@ type note struct {
 }
 
 func newBook(f *folder, now func() time.Time) *book {
-	return &book{folder: f, now: now, notes: make(chan *note, maxNotes)}
+	return &book{folder: f, now: now, notes: make(chan *note, maxNotes), ended: make(chan struct{})}
 }
 
 // Note writes an activity. When it returns without an error, the activity is on
 // disk, and outlives the loss of power. When ctx ends first, it may be written or
 // not. Texts that are too long are cut, and say so.
 func (j *Journal) Note(ctx context.Context, a Activity) error {
+	if j.closed() {
+		return errClosed
+	}
 	if a.At.IsZero() {
 		a.At = j.now()
 	}
 	n := &note{activity: a.bounded(), done: make(chan error, 1)}
 	select {
 	case j.book.notes <- n:
-	case <-j.stop:
-		return errClosed
 	case <-ctx.Done():
 		return fmt.Errorf("note an activity: %w", ctx.Err())
 	}
 	select {
 	case err := <-n.done:
 		return err
+	case <-j.book.ended:
+		return n.late()
 	case <-ctx.Done():
 		return fmt.Errorf("note an activity: %w", ctx.Err())
+	}
+}
+
+// late tells how it went when nothing is written any more.
+func (n *note) late() error {
+	select {
+	case err := <-n.done:
+		return err
+	default:
+		return errClosed
 	}
 }
 
@@ -80,14 +94,10 @@ func (a Activity) bounded() Activity {
 	for _, s := range []*string{&a.Account, &a.By, &a.ID, &a.Name, &a.RequestID, (*string)(&a.Action), (*string)(&a.Noun)} {
 		*s = cut(*s, maxNameText)
 	}
-	changes := a.Changes
-	if len(changes) > maxChanges {
-		changes = append(changes[:maxChanges-1:maxChanges-1], Change{
-			Field: "more", After: fmt.Sprintf("%d more fields changed", len(a.Changes)-maxChanges+1),
-		})
-	}
+	changes := a.Changes[:min(len(a.Changes), maxChanges-1)]
 	left := maxChangeTexts
-	a.Changes = make([]Change, len(changes))
+	more := len(a.Changes) - len(changes)
+	a.Changes = make([]Change, len(changes), maxChanges)
 	for i, c := range changes {
 		c.Field = cut(c.Field, maxNameText)
 		for _, s := range []*string{&c.Before, &c.After, &c.Diff} {
@@ -95,6 +105,9 @@ func (a Activity) bounded() Activity {
 			left = max(0, left-len(*s))
 		}
 		a.Changes[i] = c
+	}
+	if more > 0 {
+		a.Changes = append(a.Changes, Change{Field: "more", After: fmt.Sprintf("%d more fields changed", more)})
 	}
 	return a
 }
@@ -111,9 +124,10 @@ func cut(s string, most int) string {
 	return mend(s[:end]) + fmt.Sprintf("… (%d more bytes)", len(s)-end)
 }
 
-// run writes until stop is closed, and then what waits.
+// run writes until stop is closed, and then what waits. Who calls it closes the
+// book.
 func (b *book) run(stop <-chan struct{}) {
-	defer b.close()
+	defer close(b.ended)
 	for {
 		select {
 		case n := <-b.notes:

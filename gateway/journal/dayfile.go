@@ -224,7 +224,7 @@ func openDay(dir string, d day) (*dayFile, error) {
 	if err := makeFile(path); err != nil {
 		return nil, err
 	}
-	db, err := openDB(path, "page_size(8192)", "journal_mode(wal)", "synchronous(normal)", "journal_size_limit(16777216)", "wal_autocheckpoint(1000)")
+	db, err := openDB(path, "page_size(8192)", "journal_mode(wal)", "synchronous(normal)", "journal_size_limit(4194304)", "wal_autocheckpoint(512)", "cache_size(-8192)")
 	if err != nil {
 		return nil, err
 	}
@@ -248,9 +248,11 @@ func (f *dayFile) begin() (err error) {
 		return err
 	}
 	for _, text := range []string{insertBlock, insertTotal, insertLambda, selectLambda, updateMeta} {
-		if f.stmts[text], err = f.conn.PrepareContext(ctx, text); err != nil {
+		s, err := f.conn.PrepareContext(ctx, text)
+		if err != nil {
 			return err
 		}
+		f.stmts[text] = s
 	}
 	row := f.conn.QueryRowContext(ctx, `SELECT (SELECT coalesce(max(id), 0) FROM lambda), (SELECT value FROM meta WHERE name = 'written'), (SELECT value FROM meta WHERE name = 'span')`)
 	return row.Scan(&f.named, &f.written, &f.span)

@@ -109,6 +109,7 @@ func (j *Journal) Close(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() {
 		j.work.Wait()
+		j.book.close() // the keeper may have opened it late
 		close(done)
 	}()
 	select {
@@ -116,6 +117,16 @@ func (j *Journal) Close(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("close the journal: %w", ctx.Err())
+	}
+}
+
+// closed tells whether Close was called.
+func (j *Journal) closed() bool {
+	select {
+	case <-j.stop:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -48,9 +48,11 @@ func (j *Journal) query(ctx context.Context, do func(context.Context) error) err
 	case j.queries <- struct{}{}:
 		defer func() { <-j.queries }()
 	case <-j.stop:
-		return errClosed
 	case <-ctx.Done():
 		return tooSlow(ctx.Err())
+	}
+	if j.closed() {
+		return errClosed
 	}
 	err := do(ctx)
 	if err != nil && ctx.Err() != nil {
