@@ -4,6 +4,7 @@
 //   DIR/node          Node.js, from the npm package of this machine's kind
 //   DIR/main.cjs      the runtime, one file
 //   DIR/build.cjs     the parser, read by processes that build
+//   DIR/toolbelt.cjs  lp-faas-toolbelt, read by lambdas that require it
 //
 // Without --out the folder is dist.
 
@@ -23,7 +24,7 @@ const { version } = JSON.parse(await readFile(join(here, 'package.json'), 'utf8'
 await mkdir(out, { recursive: true });
 await build({
   absWorkingDir: here,
-  entryPoints: { main: 'src/main.ts', build: 'src/build.ts' },
+  entryPoints: { main: 'src/main.ts', build: 'src/build.ts', toolbelt: 'src/toolbelt/index.ts' },
   outdir: out,
   outExtension: { '.js': '.cjs' },
   bundle: true,
@@ -31,7 +32,7 @@ await build({
   target: 'node24',
   format: 'cjs',
   minify: true,
-  external: ['./build.cjs'],
+  external: ['./build.cjs', './toolbelt.cjs'],
   loader: { '.txt': 'text' },
   define: { VERSION: JSON.stringify(version) },
   legalComments: 'inline',

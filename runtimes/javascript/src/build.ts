@@ -1,8 +1,9 @@
 // Checks a source and makes the artifact of it. Parses, and never runs, user code.
 
 import * as acorn from 'acorn';
-import { type BuildRequest, type BuildResponse, type Diagnostic, Severity } from './codec.ts';
+import { type BuildRequest, type BuildResponse, type Dependency, type Diagnostic, Severity } from './codec.ts';
 import { compile, encodeArtifact, FILE, isAvailable, missing } from './load.ts';
+import { PACKAGES } from './packages.ts';
 import { type Names, type NameUse, type Node, type Place, resolve } from './scope.ts';
 
 /** The longest source, in characters. */
@@ -26,7 +27,7 @@ function check({ source, dependencies }: BuildRequest): Diagnostic[] {
   if (characters > MAX_SOURCE) {
     return [error('limit', `The source has ${String(characters)} characters, more than the limit of ${String(MAX_SOURCE)}.`)];
   }
-  const unknown = dependencies.map((d) => error('dependency', `There is no dependency ${d.name} ${d.version}. ${missing(d.name)}`));
+  const unknown = dependencies.flatMap(installed);
   try {
     const program = Parser.parse(source, {
       ecmaVersion: 'latest',
@@ -40,6 +41,14 @@ function check({ source, dependencies }: BuildRequest): Diagnostic[] {
   } catch (fault) {
     return [...unknown, syntax(fault)];
   }
+}
+
+/** The fault of a dependency that is not there, or not in that version; without a version any will do. */
+function installed({ name, version }: Dependency): Diagnostic[] {
+  const found = PACKAGES.find((p) => p.name === name);
+  if (found !== undefined && (version === '' || version === found.version)) return [];
+  const remedy = found === undefined ? missing(name) : `Version ${found.version} is installed: ask for that, or for none.`;
+  return [error('dependency', `There is no dependency ${name} ${version}. ${remedy}`)];
 }
 
 /** Characters as people count them: a pair of surrogates is one. */

@@ -72,10 +72,39 @@ export interface Call {
   debug: boolean;
 }
 
+/** A value that the account keeps under a key. */
+export interface Secret {
+  key: string;
+  /** JSON. */
+  value: string;
+}
+
+export interface RequestError {
+  code: string;
+  message: string;
+}
+
+/** Has either a secret or an error. */
+export interface HostReply {
+  requestId: CallId;
+  secret?: Secret;
+  error?: RequestError;
+}
+
 export interface HostFrame {
   calls: Call[];
   cancels: CallId[];
   drain: boolean;
+  replies: HostReply[];
+}
+
+/** A request for a secret; with a value, to change it. */
+export interface HostRequest {
+  id: number;
+  callId: CallId;
+  key: string;
+  /** JSON. */
+  value: string | undefined;
 }
 
 export const FailureKind = { custom: 1, runtimeException: 2 } as const;
@@ -165,13 +194,15 @@ function decodeLimits(r: Reader): Limits {
 
 export function decodeHostFrame(message: Buffer): HostFrame {
   const r = reader(message);
-  const frame: HostFrame = { calls: [], cancels: [], drain: false };
+  const frame: HostFrame = { calls: [], cancels: [], drain: false, replies: [] };
   let calls = 0;
   let cancels = 0;
+  let replies = 0;
   for (let tag = r.tag(); tag !== 0; tag = r.tag()) {
     if (tag === 0x0a) frame.calls[calls++] = r.message(decodeCall);
     else if (tag === 0x12) frame.cancels[cancels++] = r.message(decodeCancel);
     else if (tag === 0x18) frame.drain = r.bool();
+    else if (tag === 0x22) frame.replies[replies++] = r.message(decodeReply);
     else r.skip(tag);
   }
   return frame;
@@ -199,6 +230,27 @@ function decodeCancel(r: Reader): CallId {
     else r.skip(tag);
   }
   return id;
+}
+
+function decodeReply(r: Reader): HostReply {
+  const reply: HostReply = { requestId: 0 };
+  for (let tag = r.tag(); tag !== 0; tag = r.tag()) {
+    if (tag === 0x08) reply.requestId = r.uint64();
+    else if (tag === 0x12) reply.secret = r.message(decodePair);
+    else if (tag === 0x1a) reply.error = r.message(decodeError);
+    else r.skip(tag);
+  }
+  return reply;
+}
+
+function decodeError(r: Reader): RequestError {
+  const error = { code: '', message: '' };
+  for (let tag = r.tag(); tag !== 0; tag = r.tag()) {
+    if (tag === 0x0a) error.code = r.string();
+    else if (tag === 0x12) error.message = r.string();
+    else r.skip(tag);
+  }
+  return error;
 }
 
 // Answers
@@ -308,6 +360,20 @@ export function writeExit(w: Writer, id: CallId, reason: string): void {
   w.header(5, sizeOfUint(id) + sizeOfBytes(bytes));
   w.uint(1, id);
   w.text(2, reason, bytes);
+}
+
+export function writeHostRequest(w: Writer, request: HostRequest): void {
+  const update = request.value !== undefined;
+  const key = byteLength(request.key);
+  const value = update ? byteLength(request.value!) : 0;
+  const size = sizeOfBytes(key) + sizeOfBytes(value);
+  w.ensure(size + OVERHEAD);
+  w.header(6, sizeOfUint(request.id) + sizeOfUint(request.callId) + 1 + sizeOfVarint(size) + size);
+  w.uint(1, request.id);
+  w.uint(2, request.callId);
+  w.header(update ? 4 : 3, size);
+  w.text(1, request.key, key);
+  if (update) w.text(2, request.value!, value);
 }
 
 function sizeOfUint(value: CallId): number {

@@ -1,7 +1,9 @@
 // What this runtime is, for the gateway, its users and the editor.
 
 import type { DescribeResponse } from './codec.ts';
-import typeDeclarations from './lambda.d.ts.txt';
+import lambdaTypes from './lambda.d.ts.txt';
+import { PACKAGES } from './packages.ts';
+import toolbeltTypes from './toolbelt/toolbelt.d.ts.txt';
 
 declare const VERSION: string;
 
@@ -17,8 +19,8 @@ export function describeRuntime(): DescribeResponse {
     name: 'javascript',
     displayName: `Node.js ${process.versions.node.split('.')[0]!}`,
     version: VERSION,
-    dependencies: [],
+    dependencies: [...PACKAGES],
     sampleSource: SAMPLE,
-    typeDeclarations: { 'lambda.d.ts': typeDeclarations },
+    typeDeclarations: { 'lambda.d.ts': lambdaTypes, 'toolbelt.d.ts': toolbeltTypes },
   };
 }

@@ -112,9 +112,10 @@ export function cleanStack(stack: unknown): string {
 }
 
 const AUTHORS = `${FILE}:`;
+const OURS = `${__dirname}/`;
 
 function isOurs(line: string): boolean {
-  return includes(line, __filename) || includes(line, 'node:internal/');
+  return includes(line, OURS) || includes(line, 'node:internal/');
 }
 
 /** One line that names an error, for reasons and for the deployment's failure. */

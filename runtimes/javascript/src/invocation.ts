@@ -17,6 +17,8 @@ export interface Invocation {
   cancelled: boolean;
   records: number;
   droppedRecords: number;
+  /** What it has asked of the host. */
+  requests: number;
 }
 
 const storage = pin(new AsyncLocalStorage<Invocation>(), 'enterWith', 'getStore');

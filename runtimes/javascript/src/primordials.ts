@@ -16,6 +16,7 @@ export const jsonStringify: (value: unknown, replacer?: (this: unknown, key: str
 export const quote: (text: string) => string = JSON.stringify;
 export const setTimer = setTimeout;
 export const setTicker = setInterval;
+export const clearTimer = clearTimeout;
 export const clearTicker = clearInterval;
 export const soon = setImmediate;
 export const nextTick = process.nextTick.bind(process) as (callback: () => void) => void;
@@ -54,6 +55,8 @@ export const then = unbound(
     rejected: (reason: unknown) => void,
   ) => Promise<unknown>,
 );
+
+export const NativePromise = Promise;
 
 export const errors = { Error, TypeError, SyntaxError, ReferenceError };
 

@@ -8,9 +8,11 @@ import { cleanStack, describe } from './errors.ts';
 import { exit, watchExits } from './exits.ts';
 import { current } from './invocation.ts';
 import { type Artifact, decodeArtifact, FILE, type Lambda, load, setEnvironment } from './load.ts';
-import { soon } from './primordials.ts';
+import { byteLength, jsonParse, jsonStringify, soon } from './primordials.ts';
+import { MAX_KEY, MAX_VALUE } from './requests.ts';
 import { type Methods, Status, StatusError, type Unary } from './server.ts';
 import { Session } from './session.ts';
+import type * as toolbelt from './toolbelt/index.ts';
 import { Reader, type Writer } from './wire.ts';
 
 /** One process's life: blank, then loaded. */
@@ -72,7 +74,7 @@ export class Service {
     this.prepare(request);
     let lambda: Lambda;
     try {
-      lambda = load(source);
+      lambda = load(source, this.toolbelt);
     } catch (error) {
       done(failureOf(error));
       return;
@@ -80,6 +82,25 @@ export class Service {
     this.session.serve(lambda, request.limits);
     // What the module's code does at once, like a rejection, is still part of its loading.
     soon(done);
+  };
+
+  private made: object | undefined;
+
+  /** The toolbelt is read from a file of its own: not every lambda needs it. */
+  private readonly toolbelt = (): object => {
+    if (this.made !== undefined) return this.made;
+    // eslint-disable-next-line @typescript-eslint/no-require-imports
+    const { make } = require('./toolbelt.cjs') as typeof toolbelt;
+    const { requests } = this.session;
+    return (this.made = make({
+      read: (key, timeout) => requests.read(key, timeout),
+      update: (key, value) => requests.update(key, value),
+      jsonParse,
+      jsonStringify,
+      byteLength,
+      maxKey: MAX_KEY,
+      maxValue: MAX_VALUE,
+    }));
   };
 
   /** Lays out the process for user code, before any of it runs. */

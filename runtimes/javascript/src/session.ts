@@ -15,6 +15,7 @@ import {
   writeExit,
   writeFailure,
   writeHeartbeat,
+  writeHostRequest,
   writeLogRecord,
   writeResult,
   writeRetire,
@@ -40,6 +41,7 @@ import {
   string,
   then,
 } from './primordials.ts';
+import { Requests } from './requests.ts';
 import { type Receiver, Status, StatusError, type Stream } from './server.ts';
 import { type CallId, WireError, Writer } from './wire.ts';
 
@@ -83,6 +85,13 @@ export class Session implements Receiver {
   private nextBeat = 0;
   private readonly ended: () => void;
 
+  /** What user code asks of the host. */
+  readonly requests = new Requests((id, invocation, key, value) => {
+    if (this.out.length > FULL) this.flush();
+    writeHostRequest(this.out, { id, callId: openId(invocation), key, value });
+    this.flushSoon();
+  });
+
   /** ended hears that the session is over and nothing more can come. */
   constructor(ended: () => void) {
     this.ended = ended;
@@ -117,6 +126,7 @@ export class Session implements Receiver {
     }
     for (let i = 0; i < frame.calls.length; i++) this.accept(frame.calls[i]!);
     for (let i = 0; i < frame.cancels.length; i++) this.cancel(frame.cancels[i]!);
+    for (let i = 0; i < frame.replies.length; i++) this.requests.settle(frame.replies[i]!);
     if (!this.sliced) this.runQueue();
     if (frame.drain) this.drain();
   }
@@ -152,6 +162,7 @@ export class Session implements Receiver {
       cancelled: false,
       records: 0,
       droppedRecords: 0,
+      requests: 0,
       headers: call.headers,
       payload: call.payload,
     };
@@ -307,9 +318,8 @@ export class Session implements Receiver {
       if (invocation !== undefined) invocation.droppedRecords++;
       return;
     }
-    const callId = invocation === undefined || invocation.answered ? 0 : invocation.id;
     if (this.out.length > FULL) this.flush();
-    writeLogRecord(this.out, { callId, level, message, extras, timestamp });
+    writeLogRecord(this.out, { callId: openId(invocation), level, message, extras, timestamp });
     this.flushSoon();
   };
 
@@ -366,6 +376,11 @@ export class Session implements Receiver {
     writeHeartbeat(this.out, lag > 0 ? lag | 0 : 0, this.openCalls);
     this.flush();
   };
+}
+
+/** The call's id while it means anything to the host, else 0. */
+function openId(invocation: Invocation | undefined): CallId {
+  return invocation === undefined || invocation.answered ? 0 : invocation.id;
 }
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {

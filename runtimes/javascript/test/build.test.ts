@@ -147,7 +147,19 @@ test('build: hundreds of faults give a bounded answer', async () => {
 test('build: a dependency that this runtime does not offer', async () => {
   const { diagnostics } = await builder.build(OK, [{ name: 'lodash', version: '4.17.21' }]);
   assert.deepEqual(diagnostics.map(place), ['E dependency 0:0']);
-  assert.match(diagnostics[0]!.message, /lodash 4\.17\.21/);
+  assert.match(diagnostics[0]!.message, /lodash 4\.17\.21.*can require.*lp-faas-toolbelt.*no other packages/);
+});
+
+test('build: the toolbelt is a dependency, in its version', async () => {
+  const { dependencies } = await builder.describe();
+  assert.equal(dependencies.length, 2);
+  for (const { name, version } of dependencies) {
+    const { diagnostics, artifact } = await builder.build(`const { Toolbelt } = require('${name}');\n${OK}`, [{ name, version }, { name, version: '' }]);
+    assert.deepEqual(diagnostics, []);
+    assert.notEqual(artifact.length, 0);
+    const other = await builder.build(OK, [{ name, version: '99.0.0' }]);
+    assert.deepEqual(other.diagnostics.map((d) => d.message), [`There is no dependency ${name} 99.0.0. Version ${version} is installed: ask for that, or for none.`]);
+  }
 });
 
 test('build: nothing of the source runs', async (t) => {

@@ -64,11 +64,13 @@ const requests: { [name: string]: (b: Buffer) => unknown } = {
 for (const [name, read] of Object.entries(requests)) {
   test(`${name}: every field of the .proto is read`, () => {
     const message: any = full(type(name));
+    if (name === 'HostFrame') message.replies.push({ requestId: 7, error: full(type('RequestError')) });
     const expected = structuredClone(message);
     // These are kept in a form of their own.
     if (name === 'HostFrame') {
       expected.cancels = expected.cancels.map((c: { callId: number }) => c.callId);
       for (const call of expected.calls) call.payload = Buffer.from(call.payload).toString();
+      for (const { secret } of expected.replies.slice(0, 2)) secret.value = Buffer.from(secret.value).toString();
     }
     if (name === 'LoadRequest') expected.artifact = Buffer.from(expected.artifact);
     const bytes = encode(name, message);
@@ -135,12 +137,17 @@ test('RuntimeFrame: every field of the .proto is written', () => {
   const failure: any = full(type('Failure'));
   message.results.push({ ...message.results[0], failure });
   delete message.results[2].payload;
+  const { id, callId } = message.requests[0];
+  message.requests.push({ id, callId, updateSecret: full(type('UpdateSecret')) });
   const bytes = written((w) => {
     for (const r of message.results) {
       if (r.failure) codec.writeFailure(w, r.callId, r.failure, r.droppedLogs);
       else codec.writeResult(w, r.callId, r.payload.toString(), r.payload.length, r.droppedLogs);
     }
     for (const l of message.logs) codec.writeLogRecord(w, { ...l, extras: l.extras.toString(), timestamp: l.timestampMs });
+    for (const { id, callId, readSecret, updateSecret } of message.requests) {
+      codec.writeHostRequest(w, { id, callId, key: (readSecret ?? updateSecret).key, value: updateSecret?.value.toString() });
+    }
     codec.writeHeartbeat(w, message.heartbeat.eventLoopLagMs, message.heartbeat.openCalls);
     codec.writeRetire(w, message.retire.reason);
     codec.writeExit(w, message.exit.callId, message.exit.reason);

@@ -43,6 +43,15 @@ export interface Outcome {
   logs: Record[];
 }
 
+/** What user code asked of the host. */
+export interface Request {
+  id: number;
+  callId: number;
+  kind: 'read' | 'update';
+  key: string;
+  value?: unknown;
+}
+
 export interface Diagnostic {
   severity: 'SEVERITY_ERROR' | 'SEVERITY_WARNING';
   code: string;
@@ -207,6 +216,9 @@ export class Session {
   readonly exits: { callId: number; reason: string }[] = [];
   readonly frames: { results: number; bytes: number }[] = [];
   readonly strayResults: number[] = [];
+  readonly requests: Request[] = [];
+  /** Answers requests; without it they stay open. */
+  serve: ((request: Request) => object) | undefined;
   ended: { code: number; details: string } | undefined;
   private readonly stream: ClientDuplexStream<object, Buffer>;
   private readonly waiting = new Map<number, (outcome: Outcome) => void>();
@@ -238,7 +250,21 @@ export class Session {
     if (frame.heartbeat) this.heartbeats.push({ ...frame.heartbeat, at: Date.now() });
     if (frame.retire) this.retires.push(frame.retire);
     if (frame.exit) this.exits.push(frame.exit);
+    for (const request of frame.requests) this.asked(request);
     for (const result of frame.results) this.settle(result);
+  }
+
+  private asked({ id, callId, readSecret, updateSecret }: any): void {
+    const request: Request = { id, callId, kind: readSecret ? 'read' : 'update', key: (readSecret ?? updateSecret).key };
+    if (updateSecret) request.value = JSON.parse(updateSecret.value.toString());
+    this.requests.push(request);
+    if (this.serve) this.reply(id, this.serve(request));
+  }
+
+  /** Sends a reply: { secret } with a value of any kind, or { error }. */
+  reply(requestId: number, { secret, error }: { secret?: { key: string; value: unknown }; error?: object }): void {
+    const reply = secret ? { secret: { key: secret.key, value: Buffer.from(JSON.stringify(secret.value)) } } : { error };
+    this.send({ replies: [{ requestId, ...reply }] });
   }
 
   private settle(result: any): void {
