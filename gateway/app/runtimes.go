@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -79,6 +80,47 @@ func (a *App) runtimeNames() []string {
 		}
 	}
 	return names
+}
+
+// templates are those of all installed runtimes, the default's first. One of an
+// event that this gateway does not know is left out: its language may be newer.
+func (a *App) templates() []lambda.Template {
+	var all []lambda.Template
+	for _, name := range a.runtimeNames() {
+		r, _ := a.catalog.Runtime(name)
+		for _, t := range r.Templates {
+			input, err := templateInput(t)
+			if err != nil {
+				a.log.Warn().Err(err).Str("runtime", name).Str("template", t.Name).Msg("a template is left out")
+				continue
+			}
+			environment := make([]lambda.Pair, len(t.Environment))
+			for i, v := range t.Environment {
+				environment[i] = lambda.Pair{Key: v.Key, Value: v.Value}
+			}
+			all = append(all, lambda.Template{
+				ID: t.UUID, Name: t.Name, Description: t.Description, EventID: t.Event, Runtime: name, Code: t.Code,
+				Environment: environment, Input: input,
+			})
+		}
+	}
+	return all
+}
+
+// templateInput is an example of what a lambda of t is called with.
+func templateInput(t catalog.Template) (json.RawMessage, error) {
+	if err := lambda.CheckEvent(t.Event); err != nil {
+		return nil, err
+	}
+	e, known := lambda.EventByID(t.Event)
+	switch {
+	case known: // it has an example of its own
+	case t.Payload != nil:
+		e.Payload = t.Payload
+	default:
+		e.Payload = json.RawMessage(`{}`)
+	}
+	return e.Input(), nil
 }
 
 // prepare gets this gateway ready to run a deployment before it is live.

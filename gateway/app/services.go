@@ -137,6 +137,6 @@ func (a *App) newAPI() (*api.Server, error) {
 		Log: a.log, Lambdas: a.store, Domains: a.store, Receipts: a.store, Identity: a.store, Views: a.views, Live: a.views,
 		Journal: a.journal, Authenticate: authenticator, Auth: a.auth, Directory: d,
 		Invoker: dispatcher, Replays: invoke.NewReplays(invoke.ReplaysConfig{}), Runtimes: a.pool,
-		RuntimeNames: a.runtimeNames(), Metrics: a.metrics, Limits: a.limits,
+		RuntimeNames: a.runtimeNames(), Templates: a.templates(), Metrics: a.metrics, Limits: a.limits,
 	}), nil
 }

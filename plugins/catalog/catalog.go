@@ -8,6 +8,8 @@
 //	prestart: 2                 # processes kept started ahead; optional
 //	default: true               # taken when a lambda names none; optional
 //
+// and, if it likes, with templates, see Template.
+//
 // The command is looked for where the manifest says and nowhere else: PATH is
 // never searched. A process does not start in this folder, so arguments that
 // name files in it need ${dir}.
@@ -50,6 +52,8 @@ type Runtime struct {
 	Prestart int // processes to keep started ahead, 0 to 64
 	// IsDefault marks the runtime of lambdas that name none.
 	IsDefault bool
+	// Templates are in the order of their file. They are shared: do not change them.
+	Templates []Template
 }
 
 // Arguments returns the arguments of a process with that memory limit.
@@ -124,7 +128,14 @@ func manifests(dir string) ([]string, error) {
 func (c *Catalog) check() (errs []error) {
 	slices.SortFunc(c.runtimes, func(a, b Runtime) int { return strings.Compare(a.Name, b.Name) })
 	var def string
+	templates := map[string]string{} // runtime that has it
 	for i, r := range c.runtimes {
+		for _, t := range r.Templates {
+			if other, ok := templates[t.UUID]; ok && other != r.Name {
+				errs = append(errs, fmt.Errorf("runtimes %q and %q both have a template %s", other, r.Name, t.UUID))
+			}
+			templates[t.UUID] = r.Name
+		}
 		if i > 0 && c.runtimes[i-1].Name == r.Name {
 			errs = append(errs, fmt.Errorf("runtime %q is installed twice: in %s and %s", r.Name, c.runtimes[i-1].Dir, r.Dir))
 		}
@@ -172,7 +183,7 @@ type manifest struct {
 }
 
 func read(file string) (Runtime, error) {
-	text, err := readBounded(file)
+	text, err := readBounded(file, maxManifest)
 	if err != nil {
 		return Runtime{}, err
 	}
@@ -190,18 +201,27 @@ func read(file string) (Runtime, error) {
 	return m.runtime(filepath.Dir(file))
 }
 
-func readBounded(file string) ([]byte, error) {
+// readBounded reads a file of at most limit bytes. One that is no regular file is
+// an error, rather than a wait for who writes into it.
+func readBounded(file string, limit int64) ([]byte, error) {
+	info, err := os.Stat(file)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", file)
+	}
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close() //nolint:errcheck // only read from
-	text, err := io.ReadAll(io.LimitReader(f, maxManifest+1))
+	text, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(text) > maxManifest {
-		return nil, fmt.Errorf("is larger than %d bytes", maxManifest)
+	if int64(len(text)) > limit {
+		return nil, fmt.Errorf("%s is larger than %d bytes", filepath.Base(file), limit)
 	}
 	return text, nil
 }
@@ -233,6 +253,9 @@ func (m manifest) runtime(dir string) (Runtime, error) {
 			fault("an argument holds a zero byte")
 		}
 		r.Args = append(r.Args, expand.Replace(a))
+	}
+	if r.Templates, err = readTemplates(dir); err != nil {
+		errs = append(errs, err)
 	}
 	return r, errors.Join(errs...)
 }

@@ -5,6 +5,7 @@
 //   DIR/main.cjs      the runtime, one file
 //   DIR/build.cjs     the parser, read by processes that build
 //   DIR/toolbelt.cjs  lp-faas-toolbelt, read by lambdas that require it
+//   DIR/templates     lambdas to start from, read by the gateway's catalog
 //
 // Without --out the folder is dist.
 
@@ -38,6 +39,8 @@ await build({
   legalComments: 'inline',
 });
 await cp(join(here, 'runtime.yaml'), join(out, 'runtime.yaml'));
+await rm(join(out, 'templates'), { recursive: true, force: true });
+await cp(join(here, 'templates'), join(out, 'templates'), { recursive: true });
 await place(nodeBinary(values.arch), join(out, 'node'));
 
 /** The Node.js of the npm package; an operator may put another in its place. */

@@ -28,6 +28,12 @@ export default tseslint.config(
     rules: { '@typescript-eslint/no-explicit-any': 'off' },
   },
   {
+    files: ['templates/*.js'],
+    languageOptions: { sourceType: 'commonjs', globals: { console: 'readonly', process: 'readonly' } },
+    // The runtime calls lambda, and says what it may be called with.
+    rules: { 'no-unused-vars': ['error', { varsIgnorePattern: '^lambda$', args: 'none' }] },
+  },
+  {
     files: ['*.mjs', '*.js'],
     languageOptions: { globals: { process: 'readonly' } },
   },

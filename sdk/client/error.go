@@ -28,6 +28,8 @@ const (
 	CodeLambdaConflict     = "com.liveperson.faas.lambda.conflict"
 	CodeLambdaLimit        = "com.liveperson.faas.lambda.limit"
 	CodeDeploymentConflict = "com.liveperson.faas.deployment.conflict"
+	CodeEventLimit         = "com.liveperson.faas.event.limit"
+	CodeSkillConflict      = "com.liveperson.faas.event.skill-conflict"
 )
 
 // StatusLambdaFailed is the status of an answer about an error inside a lambda.

@@ -29,6 +29,7 @@ type InvokeOption func(*invocation)
 type invocation struct {
 	requestID string
 	userID    string
+	skillID   string
 	headers   []Pair
 }
 
@@ -40,6 +41,10 @@ func WithRequestID(id string) InvokeOption { return func(i *invocation) { i.requ
 // WithUserID names the user in the query, for the gateway's log.
 func WithUserID(id string) InvokeOption { return func(i *invocation) { i.userID = id } }
 
+// WithSkill has InvokeEvent and IsImplemented ask only lambdas that are bound to
+// the skill, or to none.
+func WithSkill(id string) InvokeOption { return func(i *invocation) { i.skillID = id } }
+
 // WithHeaders gives the lambda its input.headers.
 func WithHeaders(headers ...Pair) InvokeOption { return func(i *invocation) { i.headers = headers } }
 
@@ -47,7 +52,7 @@ func WithHeaders(headers ...Pair) InvokeOption { return func(i *invocation) { i.
 // kind of token c has. A payload of nil is sent as absent, which the lambda sees
 // as {}. A failure inside the lambda is an *Error of which Function is true.
 func (c *Client) Invoke(ctx context.Context, lambdaID string, payload any, options ...InvokeOption) (json.RawMessage, error) {
-	a, err := c.invoke(ctx, lambdaID, payload, c.system, options)
+	a, err := c.invoke(ctx, c.accountPath("lambdas", lambdaID, "invoke"), payload, c.system, options)
 	if err != nil {
 		return nil, fmt.Errorf("invoke: %w", err)
 	}
@@ -59,7 +64,7 @@ func (c *Client) Invoke(ctx context.Context, lambdaID string, payload any, optio
 // answer, or the *Error, carries the log records, Debug included. It needs the
 // token of a Session.
 func (c *Client) InvokeManual(ctx context.Context, lambdaID string, payload any, options ...InvokeOption) (*ManualResult, error) {
-	a, err := c.invoke(ctx, lambdaID, payload, "", options)
+	a, err := c.invoke(ctx, c.accountPath("lambdas", lambdaID, "invoke"), payload, "", options)
 	if err != nil {
 		return nil, fmt.Errorf("invoke: %w", err)
 	}
@@ -67,21 +72,9 @@ func (c *Client) InvokeManual(ctx context.Context, lambdaID string, payload any,
 	return r, a.decode("invoke", r)
 }
 
-func (c *Client) invoke(ctx context.Context, lambdaID string, payload any, system string, options []InvokeOption) (answer, error) {
-	var i invocation
-	for _, option := range options {
-		option(&i)
-	}
-	k := call{
-		method: http.MethodPost, base: c.endpoints.Invocation, path: c.accountPath("lambdas", lambdaID, "invoke"),
-		query: url.Values{"v": {"1"}}, header: http.Header{},
-	}
-	if system != "" {
-		k.query.Set("externalSystem", system)
-	}
-	if i.userID != "" {
-		k.query.Set("userId", i.userID)
-	}
+func (c *Client) invoke(ctx context.Context, path string, payload any, system string, options []InvokeOption) (answer, error) {
+	i := invocationOf(options)
+	k := call{method: http.MethodPost, base: c.endpoints.Invocation, path: path, query: i.query(system), header: http.Header{}}
 	if i.requestID != "" {
 		k.header.Set("X-Request-ID", i.requestID)
 	}
@@ -93,17 +86,19 @@ func (c *Client) invoke(ctx context.Context, lambdaID string, payload any, syste
 	return c.do(ctx, k)
 }
 
-// IsImplemented reports whether a deployed lambda waits for the event.
-func (c *Client) IsImplemented(ctx context.Context, eventID string) (bool, error) {
-	a, err := c.do(ctx, call{
-		method: http.MethodGet, base: c.endpoints.Invocation, path: c.accountPath("events", eventID, "isImplemented"),
-		query: url.Values{"v": {"1"}, "externalSystem": {c.system}},
-	})
-	if err != nil {
-		return false, fmt.Errorf("isImplemented: %w", err)
+func invocationOf(options []InvokeOption) (i invocation) {
+	for _, option := range options {
+		option(&i)
 	}
-	var v struct {
-		Implemented bool `json:"implemented"`
+	return i
+}
+
+func (i invocation) query(system string) url.Values {
+	q := url.Values{"v": {"1"}}
+	for name, value := range map[string]string{"externalSystem": system, "userId": i.userID, "skillId": i.skillID} {
+		if value != "" {
+			q.Set(name, value)
+		}
 	}
-	return v.Implemented, a.decode("isImplemented", &v)
+	return q
 }

@@ -16,6 +16,8 @@ type Lambda struct {
 	Name        string      `json:"name"`
 	Description string      `json:"description"`
 	EventID     string      `json:"eventId,omitempty"`
+	Skills      []string    `json:"skills,omitempty"` // that it is bound to
+	Sample      Input       `json:"samplePayload"`    // an example of what it is called with
 	State       string      `json:"state"`
 	Runtime     Runtime     `json:"runtime"`
 	CreatedAt   time.Time   `json:"createdAt"`
@@ -60,6 +62,7 @@ type LambdaSpec struct {
 	Name        string
 	Description string
 	EventID     string
+	Skills      []string // of the event, that it is bound to
 	Runtime     *Runtime // nil: the gateway's default
 	Code        string
 	Environment []Pair
@@ -73,6 +76,7 @@ type lambdaBody struct {
 	Name        string   `json:"name"`
 	Description string   `json:"description"`
 	EventID     string   `json:"eventId,omitempty"`
+	Skills      []string `json:"skills"`
 	State       string   `json:"state"`
 	Runtime     *Runtime `json:"runtime,omitempty"`
 	Source      Source   `json:"implementation"`
@@ -83,23 +87,24 @@ func (c *Client) management(method string, parts ...string) call {
 }
 
 // CreateLambda stores a new lambda. Code that is no lambda is refused with
-// CodeLambdaContract, a name that is taken with CodeLambdaConflict.
+// CodeLambdaContract, a name that is taken with CodeLambdaConflict, an event that
+// has all the lambdas it takes with CodeEventLimit.
 func (c *Client) CreateLambda(ctx context.Context, spec LambdaSpec) (*Lambda, error) {
 	k := c.management(http.MethodPost, "lambdas")
 	k.body = lambdaBody{
-		Version: -1, Name: spec.Name, Description: spec.Description, EventID: spec.EventID, State: Draft, Runtime: spec.Runtime,
+		Version: -1, Name: spec.Name, Description: spec.Description, EventID: spec.EventID, Skills: orNone(spec.Skills), State: Draft, Runtime: spec.Runtime,
 		Source: Source{Code: spec.Code, Dependencies: []Pair{}, Environment: orNone(spec.Environment)},
 	}
 	return c.oneLambda(ctx, "create lambda", k)
 }
 
-// UpdateLambda stores l's Description and Source if the gateway still has
+// UpdateLambda stores l's Description, Skills and Source if the gateway still has
 // l.Version; else it fails with status 409. Without a difference nothing is
 // stored and changed is false.
 func (c *Client) UpdateLambda(ctx context.Context, l *Lambda) (stored *Lambda, changed bool, err error) {
 	k := c.management(http.MethodPut, "lambdas", l.ID)
 	k.body = lambdaBody{
-		ID: l.ID, Version: l.Version, Name: l.Name, Description: l.Description, EventID: l.EventID, State: l.State,
+		ID: l.ID, Version: l.Version, Name: l.Name, Description: l.Description, EventID: l.EventID, Skills: orNone(l.Skills), State: l.State,
 		Source: Source{Code: l.Source.Code, Dependencies: orNone(l.Source.Dependencies), Environment: orNone(l.Source.Environment)},
 	}
 	a, err := c.do(ctx, k)
@@ -173,9 +178,9 @@ func (c *Client) oneLambda(ctx context.Context, what string, k call) (*Lambda, e
 	return l, nil
 }
 
-func orNone(pairs []Pair) []Pair {
-	if pairs == nil {
-		return []Pair{}
+func orNone[T any](list []T) []T {
+	if list == nil {
+		return []T{}
 	}
-	return pairs
+	return list
 }
