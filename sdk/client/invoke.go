@@ -75,14 +75,16 @@ func (c *Client) InvokeManual(ctx context.Context, lambdaID string, payload any,
 func (c *Client) invoke(ctx context.Context, path string, payload any, system string, options []InvokeOption) (answer, error) {
 	i := invocationOf(options)
 	k := call{method: http.MethodPost, base: c.endpoints.Invocation, path: path, query: i.query(system), header: http.Header{}}
-	if i.requestID != "" {
-		k.header.Set("X-Request-ID", i.requestID)
-	}
-	k.body = struct {
+	body := struct {
 		Timestamp int64  `json:"timestamp"`
 		Headers   []Pair `json:"headers"`
 		Payload   any    `json:"payload,omitempty"`
 	}{time.Now().UnixMilli(), orNone(i.headers), payload}
+	if i.requestID != "" {
+		k.header.Set("X-Request-ID", i.requestID)
+		body.Timestamp = 0 // or no repetition would have the same body
+	}
+	k.body = body
 	return c.do(ctx, k)
 }
 

@@ -38,6 +38,11 @@ type callOutcome struct {
 	Cause string          `json:"cause"`
 }
 
+const (
+	greets  = `function lambda(input, callback) { callback(null, { text: input.payload.text, from: input.headers[0].value }) }`
+	givesUp = `function lambda(input, callback) { callback(new Error('no luck today')) }`
+)
+
 func TestThePublicNodeClientWorksUnmodified(t *testing.T) {
 	t.Parallel()
 	install(t, "clients")
@@ -45,13 +50,12 @@ func TestThePublicNodeClientWorksUnmodified(t *testing.T) {
 		"--domain", "faasGW="+gatewayName, "--domain", "faasUI="+uiName,
 		"--domain", "sentinel="+sentinelName, "--domain", "agentVep="+loginName)
 	author := namedClient(t, g)
-	l := deployed(t, author, "greets", `function lambda(input, callback) { callback(null, { text: input.payload.text, from: input.headers[0].value }) }`)
-	failing := deployed(t, author, "fails", `function lambda(input, callback) { callback(new Error('no luck today')) }`)
-	const event = "controllerbot_messaging_ttr"
-	listens, err := author.CreateLambda(t.Context(), client.LambdaSpec{Name: "listens", Description: "waits for an event", EventID: event, Code: versioned("1")})
-	require.NoError(t, err)
-	_, err = author.DeployAndWait(t.Context(), listens.ID)
-	require.NoError(t, err)
+	l, failing := deployed(t, author, "greets", greets), deployed(t, author, "fails", givesUp)
+	const event, failingEvent, commands = "controllerbot_messaging_ttr", "controllerbot_messaging_conversation_end", "conversational_command"
+	listens := listening(t, author, "listens", event, greets)
+	listening(t, author, "gives_up", failingEvent, givesUp)
+	sells := listening(t, author, "sells", commands, greets, "sales")
+	breaks := listening(t, author, "breaks", commands, givesUp, "support")
 	app, err := g.Info.App("client_credentials")
 	require.NoError(t, err)
 
@@ -63,6 +67,7 @@ func TestThePublicNodeClientWorksUnmodified(t *testing.T) {
 			report := runNodeClient(t, g, map[string]any{
 				"accountId": g.Info.AccountID, "clientId": app.ClientID, "clientSecret": app.ClientSecret, "csds": csds,
 				"lambda": l.ID, "failing": failing.ID, "missing": noLambda, "event": event,
+				"failingEvent": failingEvent, "commands": commands, "skill": "sales",
 			})
 			require.Empty(t, report["invoke"].Error, "%+v", report["invoke"])
 			var answer struct {
@@ -80,6 +85,32 @@ func TestThePublicNodeClientWorksUnmodified(t *testing.T) {
 			require.Equal(t, "FaaSInvokeError", report["missing"].Error, "an error of the platform is none of the lambda")
 			require.JSONEq(t, `true`, string(report["isImplemented"].Value), "%+v", report["isImplemented"])
 			require.JSONEq(t, `false`, string(report["isNotImplemented"].Value), "%+v", report["isNotImplemented"])
+
+			fired := func(name string) []client.EventResult {
+				require.Empty(t, report[name].Error, "%s: %+v", name, report[name])
+				var answer struct {
+					Status int                  `json:"status"`
+					Body   []client.EventResult `json:"body"`
+				}
+				require.NoError(t, json.Unmarshal(report[name].Value, &answer), "%s", report[name].Value)
+				require.Equal(t, 200, answer.Status)
+				return answer.Body
+			}
+			require.Len(t, fired("event"), 1)
+			require.Equal(t, listens.ID, fired("event")[0].LambdaID)
+			require.WithinDuration(t, time.Now(), fired("event")[0].At, time.Hour)
+			require.JSONEq(t, `{"text":"grüße","from":"node"}`, string(fired("event")[0].Result))
+			require.Equal(t, "FaaSLambdaError", report["failingEvent"].Error, "%+v", report["failingEvent"])
+			require.Empty(t, fired("noEvent"))
+			require.Len(t, fired("allSkills"), 2)
+			require.Equal(t, breaks.ID, fired("allSkills")[0].LambdaID)
+			require.JSONEq(t, `{"errorCode":"com.liveperson.faas.handler.custom-failure","errorMsg":"no luck today"}`, string(fired("allSkills")[0].Result))
+			require.Equal(t, sells.ID, fired("allSkills")[1].LambdaID)
+			require.Len(t, fired("oneSkill"), 1)
+			require.Equal(t, sells.ID, fired("oneSkill")[0].LambdaID)
+			require.Empty(t, fired("noSkill"))
+			require.JSONEq(t, `true`, string(report["skillIsImplemented"].Value), "%+v", report["skillIsImplemented"])
+			require.JSONEq(t, `false`, string(report["skillIsNotImplemented"].Value), "%+v", report["skillIsNotImplemented"])
 		})
 	}
 }
