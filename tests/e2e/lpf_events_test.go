@@ -42,8 +42,9 @@ func TestThePublicCLIKnowsTheEvents(t *testing.T) {
 		got := r.wait(t)
 		require.Zero(t, got.code, "%+v", got)
 		require.Contains(t, got.stdout, "The function \""+name+"\" has been created\n")
-		// It keeps the answer under another name than it reads: its functions have no event then.
 		require.Contains(t, got.stdout, events[1].ID)
+		// It keeps the answer under another name than it reads it by, and so forgets it.
+		require.Contains(t, d.read(t, "project/functions/"+name+"/config.json"), `"event": "No Event"`)
 	})
 
 	name := newName("lpf_event")
