@@ -84,10 +84,11 @@ func (c *clock) forward(d time.Duration) { c.set(c.Now().Add(d)) }
 
 // world is an etcd, a clock, and what lambdas were called.
 type world struct {
-	t     *testing.T
-	etcd  *etcdtest.Server
-	clock *clock
-	store *store.Store
+	t      *testing.T
+	etcd   *etcdtest.Server
+	client *clientv3.Client
+	clock  *clock
+	store  *store.Store
 
 	mu     sync.Mutex
 	calls  []lambda.Invocation
@@ -100,7 +101,8 @@ type world struct {
 func newWorld(t *testing.T, now string) *world {
 	t.Helper()
 	w := &world{t: t, etcd: etcdtest.Start(t), clock: newClock(now)}
-	w.store = store.New(w.etcd.Client(t), zerolog.Nop())
+	w.client = w.etcd.Client(t)
+	w.store = store.New(w.client, zerolog.Nop())
 	w.store.Limits.Schedules = 0
 	require.NoError(t, w.store.Open(t.Context()))
 	return w
@@ -172,11 +174,9 @@ func (w *world) put(key string, v any) {
 	w.t.Helper()
 	value, err := json.Marshal(v)
 	require.NoError(w.t, err)
-	_, err = w.etcdClient().Put(w.t.Context(), key, string(value))
+	_, err = w.client.Put(w.t.Context(), key, string(value))
 	require.NoError(w.t, err)
 }
-
-func (w *world) etcdClient() *clientv3.Client { return w.etcd.Client(w.t) }
 
 // schedule makes a schedule of a lambda of its own.
 func (w *world) schedule(cron string, change ...func(*lambda.Schedule)) lambda.Schedule {
