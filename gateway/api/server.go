@@ -122,6 +122,7 @@ type Config struct {
 	Log          zerolog.Logger
 	Lambdas      Lambdas
 	Domains      Domains
+	Schedules    Schedules
 	Receipts     Receipts
 	Identity     Identity
 	Views        Views
@@ -144,6 +145,7 @@ type Server struct {
 	log           zerolog.Logger
 	lambdas       Lambdas
 	domains       Domains
+	schedules     Schedules
 	receipts      Receipts
 	identity      Identity
 	views         Views
@@ -173,7 +175,7 @@ type Server struct {
 // New builds the server and its router.
 func New(c Config) *Server {
 	s := &Server{
-		log: c.Log, lambdas: c.Lambdas, domains: c.Domains, receipts: c.Receipts, identity: c.Identity, views: c.Views,
+		log: c.Log, lambdas: c.Lambdas, domains: c.Domains, schedules: c.Schedules, receipts: c.Receipts, identity: c.Identity, views: c.Views,
 		live: c.Live, journal: c.Journal, authenticator: c.Authenticate, auth: c.Auth,
 		directory: c.Directory, invoker: c.Invoker, replays: c.Replays, runtimes: c.Runtimes,
 		runtimeNames: c.RuntimeNames, templates: c.Templates, limits: c.Limits, metrics: newMetrics(c.Metrics), saves: newSaveBudget(), now: time.Now,

@@ -144,7 +144,7 @@ func newGateway(t *testing.T, change ...func(*lambda.Limits)) *gateway {
 	g.journal = &diary{Journal: kept}
 	g.server = api.New(api.Config{
 		Journal: g.journal,
-		Log:     zerolog.New(g.log), Lambdas: st, Domains: st, Receipts: st, Identity: st, Views: views, Live: views, Authenticate: authenticator, Auth: service, Directory: dns,
+		Log:     zerolog.New(g.log), Lambdas: st, Domains: st, Schedules: st, Receipts: st, Identity: st, Views: views, Live: views, Authenticate: authenticator, Auth: service, Directory: dns,
 		Invoker: g.language, Replays: invoke.NewReplays(invoke.ReplaysConfig{}), Runtimes: g.language,
 		RuntimeNames: []string{"javascript"}, Templates: templates, Metrics: g.registry, Limits: limits,
 	})
