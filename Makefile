@@ -52,8 +52,16 @@ $(JSOUT)/main.cjs: $(JS)/node_modules/.package-lock.json $(JS)/build.mjs $(JS)/r
 .PHONY: test
 test: packages build test-go test-js e2e ## run every test
 
+# A module of its own: nothing of Vault's server is in the product. Some minutes
+# the first time, later what Go's cache does not have.
+bin/vaultserver: $(wildcard tests/vaultserver/*.go tests/vaultserver/go.*) ## a real Vault server, for the tests of secrets
+	@echo 'build a Vault server for tests: some minutes the first time'
+	@cd tests/vaultserver && nice -n 10 $(GO) build -v -trimpath -ldflags '-s -w' -o $(CURDIR)/$@ . 2>&1 | \
+		awk '/[ :#]/ { print; next } ++n % 200 == 0 { print "  " n " packages of some 1500"; fflush() }'
+	@touch $@
+
 .PHONY: test-go
-test-go: ## Go unit tests, with the race detector
+test-go: bin/vaultserver ## Go unit tests, with the race detector
 	$(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v '/tests/e2e')
 
 .PHONY: test-js
@@ -61,7 +69,7 @@ test-js: $(JS)/node_modules/.package-lock.json ## tests of the JavaScript runtim
 	npm test --prefix $(JS)
 
 .PHONY: e2e
-e2e: build ## the built gateway, driven as its users drive it
+e2e: build bin/vaultserver ## the built gateway, driven as its users drive it
 	$(GO) test -count=1 -timeout 20m ./tests/e2e/...
 
 .PHONY: check
@@ -87,7 +95,7 @@ fuzz: ## run each fuzz target for a while (FUZZTIME=10s)
 	echo "$$found fuzz targets"; test $$found -gt 0
 
 .PHONY: bench
-bench: packages build ## measure throughput, latency, cold start and memory against other servers (ARGS='-h' lists options)
+bench: packages build bin/vaultserver ## measure throughput, latency, cold start and memory against other servers (ARGS='-h' lists options)
 	$(GO) run ./tests/bench $(ARGS)
 
 # Debian packages that some tests and the benchmark use.
