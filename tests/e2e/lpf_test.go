@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -63,6 +65,9 @@ Reference: https://github.com/LivePersonInc/faas-cli#get
 		"a user who may invoke only":              testLPFInvocationOnly,
 		"an admin who is no developer":            testLPFAdmin,
 		"domains":                                 testLPFDomains,
+		"logs":                                    testLPFLogs,
+		"metrics":                                 testLPFMetrics,
+		"the account":                             testLPFAccount,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -597,4 +602,161 @@ func damage(t *testing.T, dir, folder, id string) {
 		}
 	}
 	t.Fatalf("nothing below %s ends with %s", folder, id)
+}
+
+// loggingLambda is a lambda whose calls log at every level, and fail when asked to.
+func loggingLambda(t *testing.T, cli *lpf, word string) *client.Lambda {
+	t.Helper()
+	return deployed(t, developer(t, cli.gateway), word, `function lambda(input, callback) {
+		console.debug('unseen')
+		console.info('hello', { a: 1 })
+		console.warn('one; two "three"')
+		console.error('=1+1')
+		callback(input.payload.fail ? new Error('no luck') : null, 1)
+	}`)
+}
+
+func testLPFLogs(t *testing.T, cli *lpf) {
+	l, d := loggingLambda(t, cli, "lpf_logs"), cli.desk(t, developerRole)
+	begin := time.Now()
+	_, err := brand(t, cli.gateway).Invoke(t.Context(), l.ID, nil, client.WithRequestID("lpf-1"))
+	require.NoError(t, err)
+	journalled(t, developer(t, cli.gateway), l.ID, 1)
+	stored, _, err := developer(t, cli.gateway).Logs(t.Context(), client.Query{LambdaID: l.ID, Oldest: true})
+	require.NoError(t, err)
+	require.Len(t, stored, 3)
+	line := func(n int, rest string) string {
+		return l.ID + ";lpf-1;" + strconv.FormatInt(stored[n].Timestamp, 10) + ";" + rest + "\n"
+	}
+	header := "lambdaUUID;requestID;timestamp;level;message;extras\n"
+	info, warn, fault := line(0, `Info;hello;"[{""a"":1}]"`), line(1, `Warn;"one; two ""three""";[]`), line(2, `Error;'=1+1;[]`)
+	start := strconv.FormatInt(begin.UnixMilli(), 10)
+	for name, tt := range map[string]struct {
+		arguments []string
+		stdout    string
+	}{
+		"all":                {[]string{"-s", start}, header + info + warn + fault},
+		"until a time":       {[]string{"-s", start, "-e", strconv.FormatInt(begin.UnixMilli()+1, 10)}, header},
+		"of two levels":      {[]string{"-s", start, "-l", "Info", "Error"}, header + info + fault},
+		"without the header": {[]string{"-s", start, "--removeHeader"}, info + warn + fault},
+	} {
+		t.Run(name, func(t *testing.T) {
+			requireEnding(t, d.run(t, append([]string{"logs", l.Name}, tt.arguments...)...), 0, tt.stdout)
+		})
+	}
+	t.Run("by who may only look", func(t *testing.T) {
+		requireEnding(t, cli.desk(t, adminRole).run(t, "logs", l.Name, "-s", start), 0, header+info+warn+fault)
+	})
+	t.Run("of one that is unknown", func(t *testing.T) {
+		requireEnding(t, d.run(t, "logs", "nosuch", "-s", start), 1, unknown("nosuch")+"\n")
+	})
+	t.Run("of too long a time", func(t *testing.T) {
+		got := d.run(t, "logs", l.Name, "-s", strconv.FormatInt(begin.Add(-8*24*time.Hour).UnixMilli(), 10))
+		require.NotContains(t, got.stdout, "hello")
+		require.Equal(t, 1, got.code, "%+v", got)
+	})
+}
+
+func testLPFMetrics(t *testing.T, cli *lpf) {
+	l, d := loggingLambda(t, cli, "lpf_metrics"), cli.desk(t, developerRole)
+	for _, fail := range []bool{false, true, true} {
+		_, err := brand(t, cli.gateway).Invoke(t.Context(), l.ID, map[string]bool{"fail": fail})
+		require.Equal(t, fail, err != nil)
+	}
+	journalled(t, developer(t, cli.gateway), l.ID, 3)
+	type bucket struct {
+		From            int64 `json:"from"`
+		To              int64 `json:"to"`
+		Unknown         int   `json:"Unknown Errors"`
+		Succeeded       int   `json:"Successful Invocations"`
+		CodingFailure   int   `json:"Code-based Errors"`
+		PlatformFailure int   `json:"Platform Failures"`
+		Timeout         int   `json:"Timeout Errors"`
+	}
+	sum := func(buckets []bucket) (total bucket) {
+		for _, b := range buckets {
+			total.Unknown += b.Unknown
+			total.Succeeded += b.Succeeded
+			total.CodingFailure += b.CodingFailure
+			total.PlatformFailure += b.PlatformFailure
+			total.Timeout += b.Timeout
+		}
+		return total
+	}
+	want := bucket{Succeeded: 1, CodingFailure: 2}
+	t.Run("as JSON", func(t *testing.T) {
+		got := d.run(t, "metrics", l.Name, "-l", "33m", "-o", "json")
+		require.Zero(t, got.code, "%+v", got)
+		// It prints what JavaScript prints of objects.
+		text := regexp.MustCompile(`(?m)([{,]\s*)'?([A-Za-z][\w -]*?)'?: `).ReplaceAllString(got.stdout, `$1"$2": `)
+		var buckets []bucket
+		require.NoError(t, json.Unmarshal([]byte(text), &buckets), "%s", got.stdout)
+		require.Equal(t, want, sum(buckets))
+		require.EqualValues(t, 300_000, buckets[0].To-buckets[0].From)
+	})
+	t.Run("as CSV", func(t *testing.T) {
+		got := d.run(t, "metrics", l.Name, "-l", "12h", "-o", "csv")
+		require.Zero(t, got.code, "%+v", got)
+		rows := strings.Split(strings.TrimSpace(got.stdout), "\r\n")
+		require.Equal(t, "From,To,Unknown Errors,Successful Invocations,Code-based Errors,Platform Failures,Timeout Errors", rows[0])
+		var buckets []bucket
+		for _, row := range rows[1:] {
+			fields := strings.Split(row, ",")
+			require.Len(t, fields, 7, row)
+			var numbers []int
+			for _, f := range fields {
+				n, err := strconv.Atoi(f)
+				require.NoError(t, err)
+				numbers = append(numbers, n)
+			}
+			require.Equal(t, 3_600_000, numbers[1]-numbers[0])
+			buckets = append(buckets, bucket{Unknown: numbers[2], Succeeded: numbers[3], CodingFailure: numbers[4], PlatformFailure: numbers[5], Timeout: numbers[6]})
+		}
+		require.Equal(t, want, sum(buckets))
+	})
+	t.Run("as a table", func(t *testing.T) {
+		got := d.run(t, "metrics", l.Name, "-l", "7d")
+		require.Zero(t, got.code, "%+v", got)
+		require.Empty(t, got.stderr)
+		lines := strings.Split(strings.TrimSpace(got.stdout), "\n")
+		require.Equal(t, "From To Successful Invocations Unknown Errors Code-based Errors Platform Failures Timeout Errors", strings.Join(strings.Fields(lines[0]), " "))
+		sums := make([]int, 5)
+		for _, line := range lines[2:] { // there is a rule below the names
+			fields := strings.Fields(line)
+			for i, text := range fields[len(fields)-5:] {
+				n, err := strconv.Atoi(text)
+				require.NoError(t, err, line)
+				sums[i] += n
+			}
+		}
+		require.Equal(t, []int{1, 0, 2, 0, 0}, sums)
+	})
+	t.Run("of too short a time", func(t *testing.T) {
+		requireEnding(t, d.run(t, "metrics", l.Name, "-l", "14m"), 1, "Time period cannot be shorter than 15 minutes.\n")
+	})
+	t.Run("of the longest and the shortest time", func(t *testing.T) {
+		for _, last := range []string{"30d", "15m"} {
+			got := d.run(t, "metrics", l.Name, "-l", last, "-o", "csv")
+			require.Zero(t, got.code, "%+v", got)
+			require.Contains(t, got.stdout, "Successful Invocations")
+		}
+	})
+	t.Run("of one that is unknown", func(t *testing.T) {
+		requireEnding(t, d.run(t, "metrics", "nosuch", "-l", "1h"), 1, unknown("nosuch")+"\n")
+	})
+}
+
+func testLPFAccount(t *testing.T, cli *lpf) {
+	l := loggingLambda(t, cli, "lpf_account")
+	_, err := brand(t, cli.gateway).Invoke(t.Context(), l.ID, nil)
+	require.NoError(t, err)
+	got := cli.desk(t, developerRole).run(t, "get", "account")
+	require.Zero(t, got.code, "%+v", got)
+	require.Empty(t, got.stderr)
+	// Others use the account at the same time.
+	require.Regexp(t, `(?m)^Total Functions: +[1-9]\d* / 50$`, got.stdout)
+	require.Regexp(t, `(?m)^Deployed Functions: +[1-9]\d* / 50$`, got.stdout)
+	require.Regexp(t, `(?m)^Total Invocations: +[1-9]\d*$`, got.stdout)
+	require.Regexp(t, `(?m)^Fair Use Quota: +1% \(Invocations since [A-Z][a-z]{2} 1, \d{4}\)$`, got.stdout)
+	require.Regexp(t, `(?m)^ +[1-9]\d* / 150000$`, got.stdout)
 }
