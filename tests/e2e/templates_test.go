@@ -268,7 +268,7 @@ func TestTemplatesThatNeedTheToolbelt(t *testing.T) {
 
 		admin := newCaller(t, g, sessionToken(t, g, "FaaS-Admin"))
 		secrets := "/api/account/" + admin.account + "/secrets?v=1"
-		r := admin.send(t, http.MethodPost, secrets, []byte(`{"key":"partner-token","value":{"token":"old-and-worn","expiresAt":1},"type":"JSON"}`))
+		r := admin.send(t, http.MethodPost, secrets, []byte(`{"key":"partner-token","value":{"token":"old-and-worn","expiresAt":1},"type":"json"}`))
 		require.Equal(t, http.StatusCreated, r.status, r.body)
 		for _, renewed := range []string{"true", "false"} {
 			got, err := c.InvokeManual(t.Context(), l.ID, nil)
