@@ -55,6 +55,11 @@ var mayCall = map[string][]string{
 	"GET /api/account/:account/proxy-settings":              {"LPA", "FaaS-Admin", "FaaS-Developer"},
 	"POST /api/account/:account/proxy-settings":             {"LPA", "FaaS-Admin"},
 	"DELETE /api/account/:account/proxy-settings/:id":       {"LPA", "FaaS-Admin"},
+	"GET /api/account/:account/secrets":                     {"LPA", "FaaS-Admin", "FaaS-Developer"},
+	"POST /api/account/:account/secrets":                    {"LPA", "FaaS-Admin"},
+	"GET /api/account/:account/secrets/:key":                {"LPA", "FaaS-Admin"},
+	"PUT /api/account/:account/secrets/:key":                {"LPA", "FaaS-Admin"},
+	"DELETE /api/account/:account/secrets/:key":             {"LPA", "FaaS-Admin"},
 	"GET /api/account/:account/reports/lambdaCounts":        {"LPA", "FaaS-Admin", "FaaS-Developer", "FaaS-Invocation"},
 	"GET /api/account/:account/reports/limitCounts":         {"LPA", "FaaS-Admin", "FaaS-Developer", "FaaS-Invocation"},
 
@@ -155,7 +160,7 @@ func TestEveryRouteByEveryCaller(t *testing.T) {
 // fill puts something in the place of each parameter of a path.
 func fill(path string) string {
 	return strings.NewReplacer(
-		":account", account, ":id", "00000000-0000-0000-0000-000000000000", ":event", "e", ":name", "n", ":service", "s", ":file", "f",
+		":account", account, ":id", "00000000-0000-0000-0000-000000000000", ":event", "e", ":name", "n", ":service", "s", ":file", "f", ":key", "k",
 	).Replace(path)
 }
 

@@ -88,6 +88,11 @@ func (s *Server) routes() []route {
 		{"GET", account + "/proxy-settings", faasUI, auth.ReadDomains, s.listDomains},
 		{"POST", account + "/proxy-settings", faasUI, auth.WriteDomains, s.addDomain},
 		{"DELETE", account + "/proxy-settings/:id", faasUI, auth.WriteDomains, s.deleteDomain},
+		{"GET", account + "/secrets", faasUI, auth.ReadSecrets, s.listSecrets},
+		{"POST", account + "/secrets", faasUI, auth.WriteSecrets, s.createSecret},
+		{"GET", account + "/secrets/:key", faasUI, auth.ReadSecretsPlain, s.readSecret},
+		{"PUT", account + "/secrets/:key", faasUI, auth.WriteSecrets, s.updateSecret},
+		{"DELETE", account + "/secrets/:key", faasUI, auth.WriteSecrets, s.deleteSecret},
 		{"GET", account + "/reports/lambdaCounts", faasUI, auth.ReadReports, s.lambdaCounts},
 		{"GET", account + "/reports/limitCounts", faasUI, auth.ReadReports, s.limitCounts},
 

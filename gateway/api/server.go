@@ -123,6 +123,7 @@ type Config struct {
 	Lambdas      Lambdas
 	Domains      Domains
 	Schedules    Schedules
+	Secrets      Secrets
 	Receipts     Receipts
 	Identity     Identity
 	Views        Views
@@ -146,6 +147,7 @@ type Server struct {
 	lambdas       Lambdas
 	domains       Domains
 	schedules     Schedules
+	secrets       Secrets
 	receipts      Receipts
 	identity      Identity
 	views         Views
@@ -175,7 +177,7 @@ type Server struct {
 // New builds the server and its router.
 func New(c Config) *Server {
 	s := &Server{
-		log: c.Log, lambdas: c.Lambdas, domains: c.Domains, schedules: c.Schedules, receipts: c.Receipts, identity: c.Identity, views: c.Views,
+		log: c.Log, lambdas: c.Lambdas, domains: c.Domains, schedules: c.Schedules, secrets: c.Secrets, receipts: c.Receipts, identity: c.Identity, views: c.Views,
 		live: c.Live, journal: c.Journal, authenticator: c.Authenticate, auth: c.Auth,
 		directory: c.Directory, invoker: c.Invoker, replays: c.Replays, runtimes: c.Runtimes,
 		runtimeNames: c.RuntimeNames, templates: c.Templates, limits: c.Limits, metrics: newMetrics(c.Metrics), saves: newSaveBudget(), now: time.Now,

@@ -26,6 +26,7 @@ import (
 	"github.com/sluice-faas/sluice/gateway/invoke"
 	"github.com/sluice-faas/sluice/gateway/journal"
 	"github.com/sluice-faas/sluice/gateway/lambda"
+	"github.com/sluice-faas/sluice/gateway/secret"
 	"github.com/sluice-faas/sluice/gateway/store"
 	"github.com/sluice-faas/sluice/gateway/store/embedded"
 	"github.com/sluice-faas/sluice/plugins/host"
@@ -68,6 +69,7 @@ type gateway struct {
 	store    *store.Store
 	views    *store.Views
 	journal  *diary
+	secrets  *secret.Service
 	tokens   map[lambda.Role]string
 	app      string // token of an app with scope faas.lambda.invoke
 	log      *lines
@@ -142,9 +144,10 @@ func newGateway(t *testing.T, change ...func(*lambda.Limits)) *gateway {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, kept.Close(context.WithoutCancel(ctx))) })
 	g.journal = &diary{Journal: kept}
+	g.secrets = newSecrets(t, st, limits, zerolog.New(g.log))
 	g.server = api.New(api.Config{
 		Journal: g.journal,
-		Log:     zerolog.New(g.log), Lambdas: st, Domains: st, Schedules: st, Receipts: st, Identity: st, Views: views, Live: views, Authenticate: authenticator, Auth: service, Directory: dns,
+		Log:     zerolog.New(g.log), Lambdas: st, Domains: st, Schedules: st, Secrets: g.secrets, Receipts: st, Identity: st, Views: views, Live: views, Authenticate: authenticator, Auth: service, Directory: dns,
 		Invoker: g.language, Replays: invoke.NewReplays(invoke.ReplaysConfig{}), Runtimes: g.language,
 		RuntimeNames: []string{"javascript"}, Templates: templates, Metrics: g.registry, Limits: limits,
 	})

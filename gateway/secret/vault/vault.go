@@ -43,9 +43,9 @@ const (
 // Store is a secret.Store.
 type Store struct {
 	client    *client
-	mount     string // of KV
-	prefix    string // folder in it
-	transit   string // path of the encryption
+	mount     string        // of KV
+	prefix    string        // folder in it
+	transit   string        // path of the encryption
 	graveTime time.Duration // as the constant, but for tests
 }
 
