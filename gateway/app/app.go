@@ -24,6 +24,7 @@ import (
 	"github.com/sluice-faas/sluice/gateway/invoke"
 	"github.com/sluice-faas/sluice/gateway/journal"
 	"github.com/sluice-faas/sluice/gateway/lambda"
+	"github.com/sluice-faas/sluice/gateway/secret"
 	"github.com/sluice-faas/sluice/gateway/store"
 	"github.com/sluice-faas/sluice/gateway/store/embedded"
 	"github.com/sluice-faas/sluice/gateway/store/remote"
@@ -74,6 +75,7 @@ type App struct {
 	auth      *auth.Service
 	pool      *pool.Pool
 	journal   *journal.Journal
+	secrets   *secret.Service
 	specs     *invoke.Specs
 	listeners listeners
 	ready     *readiness
@@ -134,6 +136,7 @@ func (a *App) start(ctx context.Context) error {
 		{"certificate authority", a.openCA},
 		{"journal", a.openJournal},
 		{"etcd", a.openStore},
+		{"secrets", a.openSecrets},
 		{"language runtimes", a.openRuntimes},
 		{"signing keys", a.openAuth},
 		{"deployments", a.openDeployments},

@@ -244,7 +244,7 @@ func TestHealthReadinessAndMetricsAreOnTheAdminListener(t *testing.T) {
 	require.JSONEq(t, `{"ready":true}`, body)
 	status, body = g.admin(t, "/readyz?verbose")
 	require.Equal(t, http.StatusOK, status)
-	require.JSONEq(t, `{"ready":true,"checks":{"disk":"ok","etcd":"ok","journal":"ok","runtimes":"ok"}}`, body)
+	require.JSONEq(t, `{"ready":true,"checks":{"disk":"ok","etcd":"ok","journal":"ok","runtimes":"ok","secrets":"ok"}}`, body)
 	status, body = g.admin(t, "/metrics")
 	require.Equal(t, http.StatusOK, status)
 	for _, want := range []string{"sluice_processes ", "sluice_requests_total{", "sluice_journal_written_total ", "sluice_journal_dropped_total{reason=\"disk\"} 0", "sluice_log_tails 0", "sluice_build_info{version=\"v0.0.0-test\"} 1", "process_resident_memory_bytes"} {
@@ -370,7 +370,7 @@ func TestSeveralGatewaysShareAnEtcdAndOneDemoAccount(t *testing.T) {
 	require.NotContains(t, second.people.String(), "curl")
 	status, body := second.admin(t, "/readyz?verbose")
 	require.Equal(t, http.StatusOK, status)
-	require.JSONEq(t, `{"ready":true,"checks":{"disk":"ok","etcd":"ok","journal":"ok","runtimes":"ok"}}`, body)
+	require.JSONEq(t, `{"ready":true,"checks":{"disk":"ok","etcd":"ok","journal":"ok","runtimes":"ok","secrets":"ok"}}`, body)
 
 	// Everything of the first is good at the second: tokens, sessions, lambdas.
 	session, err := second.caller(t).Login(t.Context(), first.Info().Users[2].Username, first.Info().Users[2].Password)

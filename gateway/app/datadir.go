@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sluice-faas/sluice/gateway/certs"
+	"github.com/sluice-faas/sluice/gateway/secret/sealed"
 )
 
 // lockFile is in the data folder for as long as it lives; only its lock comes
@@ -100,7 +101,7 @@ func (d *dataDir) removeLeftovers() error {
 }
 
 func isLeftover(name string) bool {
-	for _, file := range []string{infoFile, demoFile, certs.CertificateFile, certs.KeyFile} {
+	for _, file := range []string{infoFile, demoFile, certs.CertificateFile, certs.KeyFile, sealed.KeyFile} {
 		number, ok := strings.CutPrefix(name, "."+file+".")
 		if ok && number != "" && strings.Trim(number, "0123456789") == "" {
 			return true

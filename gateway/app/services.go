@@ -134,7 +134,7 @@ func (a *App) newAPI() (*api.Server, error) {
 		Journal: a.journal, LogRecords: a.limits.LogRecords, LogCharacters: a.limits.LogCharacters, Log: a.log,
 	})
 	return api.New(api.Config{
-		Log: a.log, Lambdas: a.store, Domains: a.store, Schedules: a.store, Receipts: a.store, Identity: a.store, Views: a.views, Live: a.views,
+		Log: a.log, Lambdas: a.store, Domains: a.store, Schedules: a.store, Secrets: a.secrets, Receipts: a.store, Identity: a.store, Views: a.views, Live: a.views,
 		Journal: a.journal, Authenticate: authenticator, Auth: a.auth, Directory: d,
 		Invoker: dispatcher, Replays: invoke.NewReplays(invoke.ReplaysConfig{}), Runtimes: a.pool,
 		RuntimeNames: a.runtimeNames(), Templates: a.templates(), Metrics: a.metrics, Limits: a.limits,

@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -50,6 +51,19 @@ type Config struct {
 	// share, each host:port, http://host:port or https://host:port. Default: none,
 	// which is an etcd of the gateway's own, in DataDir.
 	EtcdEndpoints []string `koanf:"etcd-endpoints"`
+	// VaultMount is the KV secrets engine (version 2) that keeps secrets when
+	// VAULT_ADDR is set, VaultPrefix the folder in it. Default secret, sluice.
+	VaultMount  string `koanf:"vault-mount"`
+	VaultPrefix string `koanf:"vault-prefix"`
+	// VaultTransitMount and VaultTransitKey make the encrypted form of secrets.
+	// Default transit, sluice.
+	VaultTransitMount string `koanf:"vault-transit-mount"`
+	VaultTransitKey   string `koanf:"vault-transit-key"`
+	// VaultRoleID and VaultSecretIDFile log in at Vault by AppRole, which is at
+	// VaultAppRoleMount. Default: none, which is the token in VAULT_TOKEN; approle.
+	VaultRoleID       string `koanf:"vault-role-id"`
+	VaultSecretIDFile string `koanf:"vault-secret-id-file"`
+	VaultAppRoleMount string `koanf:"vault-approle-mount"`
 	// LogLevel is the least level that is logged: trace, debug, info, warn,
 	// error. Default info.
 	LogLevel string `koanf:"log-level"`
@@ -83,10 +97,13 @@ func Dev() Config {
 		AdminAddr:     "127.0.0.1:9090",
 		Domain:        []string{},
 		EtcdEndpoints: []string{},
-		LogLevel:      zerolog.InfoLevel.String(),
-		Prestart:      ManifestPrestart,
-		RuntimesDir:   defaultRuntimesDir(),
-		Limit:         []string{},
+		VaultMount:    "secret", VaultPrefix: "sluice",
+		VaultTransitMount: "transit", VaultTransitKey: "sluice",
+		VaultAppRoleMount: "approle",
+		LogLevel:          zerolog.InfoLevel.String(),
+		Prestart:          ManifestPrestart,
+		RuntimesDir:       defaultRuntimesDir(),
+		Limit:             []string{},
 	}
 }
 
@@ -195,7 +212,39 @@ func (c Config) Validate() error {
 	if err := checkEndpoints(c.EtcdEndpoints); err != nil {
 		problem("etcd-endpoints", "%v", err)
 	}
+	c.validateVault(problem)
 	return errors.Join(problems...)
+}
+
+// validateVault checks the names in Vault: no part of a path may lead out of it,
+// or need escapes.
+func (c Config) validateVault(problem func(key, format string, args ...any)) {
+	for _, path := range []struct {
+		key, value string
+		parts      int // at most
+	}{
+		{"vault-mount", c.VaultMount, maxVaultParts}, {"vault-prefix", c.VaultPrefix, maxVaultParts},
+		{"vault-transit-mount", c.VaultTransitMount, maxVaultParts}, {"vault-transit-key", c.VaultTransitKey, 1},
+		{"vault-approle-mount", c.VaultAppRoleMount, maxVaultParts},
+	} {
+		parts := strings.Split(path.value, "/")
+		if len(parts) > path.parts || slices.ContainsFunc(parts, func(p string) bool { return !isVaultName(p) }) {
+			problem(path.key, "%.100q is no name in Vault: give letters, digits, - and _, in up to %d parts with / between them", path.value, path.parts)
+		}
+	}
+	if (c.VaultRoleID == "") != (c.VaultSecretIDFile == "") {
+		problem("vault-role-id", "an AppRole needs both --vault-role-id and --vault-secret-id-file: set the other one, too, or none")
+	}
+}
+
+// maxVaultParts bounds the depth of a path in Vault.
+const maxVaultParts = 10
+
+func isVaultName(part string) bool {
+	return part != "" && !strings.ContainsFunc(part, func(r rune) bool {
+		letter := r|0x20 >= 'a' && r|0x20 <= 'z'
+		return !letter && (r < '0' || r > '9') && r != '-' && r != '_'
+	})
 }
 
 func checkAddr(addr string) error {

@@ -61,6 +61,11 @@ func TestEverySettingIsAFlagAndAVariable(t *testing.T) {
 		{"--admin-addr=0.0.0.0:1", "SLUICE_ADMIN_ADDR=0.0.0.0:1", func(c config.Config) any { return c.AdminAddr }, "0.0.0.0:1"},
 		{"--domain=faasGW=a,sentinel=b:1", "SLUICE_DOMAIN=faasGW=a,sentinel=b:1", func(c config.Config) any { return c.Domain }, []string{"faasGW=a", "sentinel=b:1"}},
 		{"--etcd-endpoints=a:1,http://[::1]:2", "SLUICE_ETCD_ENDPOINTS=a:1,http://[::1]:2", func(c config.Config) any { return c.EtcdEndpoints }, []string{"a:1", "http://[::1]:2"}},
+		{"--vault-mount=kv/team", "SLUICE_VAULT_MOUNT=kv/team", func(c config.Config) any { return c.VaultMount }, "kv/team"},
+		{"--vault-prefix=a/b", "SLUICE_VAULT_PREFIX=a/b", func(c config.Config) any { return c.VaultPrefix }, "a/b"},
+		{"--vault-transit-mount=t", "SLUICE_VAULT_TRANSIT_MOUNT=t", func(c config.Config) any { return c.VaultTransitMount }, "t"},
+		{"--vault-transit-key=k", "SLUICE_VAULT_TRANSIT_KEY=k", func(c config.Config) any { return c.VaultTransitKey }, "k"},
+		{"--vault-approle-mount=r", "SLUICE_VAULT_APPROLE_MOUNT=r", func(c config.Config) any { return c.VaultAppRoleMount }, "r"},
 		{"--no-sample", "SLUICE_NO_SAMPLE=true", func(c config.Config) any { return c.NoSample }, true},
 		{"--log-level=debug", "SLUICE_LOG_LEVEL=debug", func(c config.Config) any { return c.Level() }, zerolog.DebugLevel},
 		{"--prestart=7", "SLUICE_PRESTART=7", func(c config.Config) any { return c.Prestart }, 7},
@@ -78,6 +83,13 @@ func TestEverySettingIsAFlagAndAVariable(t *testing.T) {
 			require.Equal(t, tc.want, tc.check(byVariable))
 		})
 	}
+}
+
+func TestAnAppRoleIsARoleAndAFile(t *testing.T) {
+	c, err := load(t, []string{"--vault-role-id=r"}, []string{"SLUICE_VAULT_SECRET_ID_FILE=id"})
+	require.NoError(t, err)
+	require.Equal(t, "r", c.VaultRoleID)
+	require.True(t, filepath.IsAbs(c.VaultSecretIDFile))
 }
 
 func TestAFlagWinsOverTheEnvironment(t *testing.T) {
@@ -121,6 +133,12 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 		"an etcd without host":                {[]string{"--etcd-endpoints", ":2379"}, nil, "is not host:port"},
 		"etcds with and without TLS":          {[]string{"--etcd-endpoints", "https://a:1,b:1"}, nil, "use https:// for all members or for none"},
 		"an etcd with a user":                 {nil, []string{"SLUICE_ETCD_ENDPOINTS=http://root:hunter2@etcd:2379"}, "an endpoint has a user name"},
+		"a mount that leads out of Vault":     {[]string{"--vault-mount", "secret/../sys"}, nil, "--vault-mount: \"secret/../sys\" is no name in Vault"},
+		"a mount with a slash too many":       {[]string{"--vault-mount", "secret/"}, nil, "--vault-mount"},
+		"no folder in Vault":                  {[]string{"--vault-prefix", ""}, nil, "--vault-prefix"},
+		"a transit key with parts":            {[]string{"--vault-transit-key", "a/b"}, nil, "--vault-transit-key"},
+		"a role without its secret id":        {[]string{"--vault-role-id", "r"}, nil, "an AppRole needs both"},
+		"a secret id without its role":        {nil, []string{"SLUICE_VAULT_SECRET_ID_FILE=/x"}, "an AppRole needs both"},
 		"a domain that is no pair":            {[]string{"--domain", "x"}, nil, "--domain: domain \"x\": write service=host"},
 		"a domain with a scheme":              {[]string{"--domain", "faasGW=https://x"}, nil, "without a scheme"},
 		"a domain in the environment":         {nil, []string{"SLUICE_DOMAIN=faasGW=a,faasUI="}, "the host is missing"},

@@ -26,6 +26,13 @@ func Flags(fs *pflag.FlagSet, d Config) {
 	fs.String("admin-addr", d.AdminAddr, "address of the listener for /healthz, /readyz and /metrics")
 	fs.StringSlice("domain", d.Domain, "what the Domain API answers, as service=host[:port]; may be repeated")
 	fs.StringSlice("etcd-endpoints", d.EtcdEndpoints, "etcd cluster that several gateways share, as [https://]host:port; may be repeated (default: an own etcd in the data folder)")
+	fs.String("vault-mount", d.VaultMount, "KV secrets engine (version 2) that keeps secrets, when VAULT_ADDR is set")
+	fs.String("vault-prefix", d.VaultPrefix, "folder in it")
+	fs.String("vault-transit-mount", d.VaultTransitMount, "Transit secrets engine that makes the encrypted form of secrets")
+	fs.String("vault-transit-key", d.VaultTransitKey, "its key, which must be derived")
+	fs.String("vault-role-id", d.VaultRoleID, "role id to log in at Vault by AppRole (default: the token in VAULT_TOKEN)")
+	fs.String("vault-secret-id-file", d.VaultSecretIDFile, "file with the secret id of that role")
+	fs.String("vault-approle-mount", d.VaultAppRoleMount, "where AppRole is mounted in Vault")
 	fs.Bool("no-sample", d.NoSample, "do not create the sample lambda")
 	fs.String("log-level", d.LogLevel, "least level that is logged: trace, debug, info, warn, error")
 	fs.Int("prestart", d.Prestart, "blank processes kept ready for each runtime (-1: as its manifest says)")
@@ -94,7 +101,10 @@ func environment(d Config, environ []string) (*pflag.FlagSet, error) {
 }
 
 func absolute(c Config) (Config, error) {
-	for _, dir := range []*string{&c.DataDir, &c.RuntimesDir} {
+	for _, dir := range []*string{&c.DataDir, &c.RuntimesDir, &c.VaultSecretIDFile} {
+		if *dir == "" {
+			continue // Validate has let it pass
+		}
 		abs, err := filepath.Abs(*dir)
 		if err != nil {
 			return Config{}, fmt.Errorf("%s: %w", *dir, err)

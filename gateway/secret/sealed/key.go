@@ -16,6 +16,9 @@ import (
 	"strings"
 )
 
+// KeyFile is the usual name of the file with the key.
+const KeyFile = "secrets.key"
+
 const (
 	// keyPrefix begins the one line of a key file and says what it is.
 	keyPrefix = "sluice-secrets-key-v1:"

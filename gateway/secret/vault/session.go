@@ -296,8 +296,11 @@ func (s *session) warning(now time.Time) error {
 // ttl is how long the token is good for.
 func (s *session) ttl(now time.Time) (time.Duration, bool) {
 	held, _ := s.state()
-	if held.token == "" || held.ends.IsZero() {
+	switch {
+	case held.token == "":
 		return 0, false
+	case held.ends.IsZero():
+		return Forever, true
 	}
 	return held.ends.Sub(now), true
 }

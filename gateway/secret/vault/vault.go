@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -284,8 +285,11 @@ func isSegment(account string) bool { return secret.CheckKey(account) == nil }
 // before a token ends that cannot be renewed.
 func (s *Store) Check(ctx context.Context) error { return s.client.check(ctx) }
 
+// Forever is the TTL of a token that never ends.
+const Forever = time.Duration(math.MaxInt64)
+
 // TokenTTL is how long the gateway's token is good for without being renewed, and
-// false when there is none, or it never ends.
+// false when there is none.
 func (s *Store) TokenTTL() (time.Duration, bool) { return s.client.session.ttl(time.Now()) }
 
 // Close ends the renewal of the token, and the token itself if the gateway logged
