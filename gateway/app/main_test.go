@@ -31,6 +31,9 @@ func TestMain(m *testing.M) {
 		runtime.Serve("tiny", loadTiny, runtime.WithDescription(runtime.Description{DisplayName: "Tiny 1", SampleSource: "sample"}))
 		return
 	}
+	for _, name := range []string{"VAULT_ADDR", "VAULT_TOKEN"} { // the machine's own
+		_ = os.Unsetenv(name)
+	}
 	goleak.VerifyTestMain(m,
 		// The thread that starts processes is kept for the program's life.
 		goleak.IgnoreAnyFunction("github.com/sluice-faas/sluice/plugins/sandbox.spawn"),

@@ -122,9 +122,10 @@ func (e *entry) fresh(now time.Time) bool {
 		return false
 	case e.secret != nil:
 		return age < freshFor
-	default:
+	case e.failed.IsZero():
 		return age < absentFor
 	}
+	return false
 }
 
 // usable is the secret if it is not too old to be given without the store.

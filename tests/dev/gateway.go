@@ -27,7 +27,7 @@ type Options struct {
 	Binary  string   // default: Binary()
 	DataDir string   // required
 	Args    []string // further flags of `sluice dev`
-	Env     []string // default: the caller's environment without SLUICE_ variables
+	Env     []string // default: the caller's environment without SLUICE_ and VAULT_ variables
 	// LogFile takes the JSON log, instead of Output: under load, reading it from a
 	// pipe would cost the machine more than writing it.
 	LogFile string
@@ -176,7 +176,7 @@ func (o Options) environment() []string {
 	if o.Env != nil {
 		return o.Env
 	}
-	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "SLUICE_") })
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "SLUICE_") || strings.HasPrefix(v, "VAULT_") })
 }
 
 func (g *Gateway) launch() error {
