@@ -336,7 +336,7 @@ func (a *App) authConfig() auth.Config {
 }
 
 func (a *App) openDeployments(ctx context.Context) error {
-	a.specs = invoke.NewSpecs(a.store, nil, host.Limits{ResultBytes: a.limits.Result, MemoryMiB: a.limits.Memory}, nil)
+	a.specs = invoke.NewSpecs(a.store, nil, host.Limits{ResultBytes: a.limits.Result, MemoryMiB: a.limits.Memory}, a.secrets)
 	a.views.OnLive(a.retire)
 	controller, err := deployment.New(deployment.Config{
 		GatewayID: newID(), Store: a.store, Builder: a.pool, Prepare: a.prepare, Discard: a.discard, Log: a.log,
