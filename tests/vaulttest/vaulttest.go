@@ -18,18 +18,21 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/api"
+
+	"github.com/sluice-faas/sluice/tests/dev"
 )
 
 // Server is a Vault of one test.
 type Server struct {
 	Address string
 	Root    string // root token
+	Dir     string // its storage
 	Client  *api.Client
 
-	dir, unseal string
-	process     *exec.Cmd
-	stdin       io.Closer
-	stderr      strings.Builder
+	unseal  string
+	process *exec.Cmd
+	stdin   io.Closer
+	stderr  strings.Builder
 }
 
 // Start runs a server that is unsealed and set up, until the test ends. Its
@@ -51,7 +54,7 @@ func Start(t testing.TB) *Server {
 
 // Binary finds bin/vaultserver.
 func Binary() (string, error) {
-	root, err := repository()
+	root, err := dev.ModuleRoot()
 	if err != nil {
 		return "", err
 	}
@@ -64,7 +67,7 @@ func Binary() (string, error) {
 
 // Policy reads the policy of deploy/vault.
 func Policy() (string, error) {
-	root, err := repository()
+	root, err := dev.ModuleRoot()
 	if err != nil {
 		return "", err
 	}
@@ -72,28 +75,10 @@ func Policy() (string, error) {
 	return string(text), err
 }
 
-// repository is the folder of the main module, above the working directory.
-func repository() (string, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", err
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "gateway", "main.go")); err == nil {
-			return dir, nil
-		}
-		up := filepath.Dir(dir)
-		if up == dir {
-			return "", errors.New("not inside the repository")
-		}
-		dir = up
-	}
-}
-
 // Launch is Start without a test: the caller must Kill the server. dir keeps its
 // storage.
 func Launch(ctx context.Context, dir string) (*Server, error) {
-	s := &Server{dir: dir}
+	s := &Server{Dir: dir}
 	if err := s.run(ctx, "127.0.0.1:0"); err != nil {
 		return nil, err
 	}
@@ -110,7 +95,7 @@ func (s *Server) run(ctx context.Context, addr string) error {
 	if err != nil {
 		return err
 	}
-	s.process = exec.Command(binary, "-dir", s.dir, "-addr", addr) //nolint:noctx // it lives longer than the call
+	s.process = exec.Command(binary, "-dir", s.Dir, "-addr", addr) //nolint:noctx // it lives longer than the call
 	s.process.Stderr = &s.stderr
 	s.process.Env = []string{"PATH=" + os.Getenv("PATH")}
 	stdout, err := s.process.StdoutPipe()
