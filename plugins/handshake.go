@@ -35,6 +35,10 @@ const (
 	MaxRequestWeight = 64
 	// MaxCallRequests is how many requests one call may send.
 	MaxCallRequests = 1000
+	// RecordArea is the size of the record area, in bytes, and RecordAreaEnv the
+	// variable that names its file descriptor.
+	RecordArea    = 256 << 10
+	RecordAreaEnv = "SLUICE_RECORD_AREA"
 	// PluginName is the name under which go-plugin dispenses the contract.
 	PluginName = "runtime"
 )

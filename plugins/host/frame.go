@@ -277,7 +277,8 @@ func failureKind(n uint64) (runtime.FailureKind, error) {
 
 // record is a LogRecord entry.
 type record struct {
-	id uint64
+	id       uint64
+	sequence uint64 // 0: the runtime does not count
 	runtime.LogRecord
 }
 
@@ -298,6 +299,8 @@ func parseRecord(b []byte) (r record, err error) {
 			r.Extras, err = append([]byte(nil), value...), want("log.extras", typ, protowire.BytesType)
 		case 5:
 			r.Time, err = time.UnixMilli(int64(number)), want("log.timestamp_ms", typ, protowire.VarintType)
+		case 6:
+			r.sequence, err = number, want("log.sequence", typ, protowire.VarintType)
 		}
 		return err
 	})

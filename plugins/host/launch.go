@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -96,6 +97,10 @@ func Launch(ctx context.Context, o Options) (*Process, error) {
 	defer cancel()
 	p := &Process{options: o, log: o.Log, done: make(chan struct{})}
 	p.output = newOutput(o.Log)
+	var err error
+	if p.area, err = newRecordArea(); err != nil {
+		return nil, fmt.Errorf("%s: %w", o.Runtime.Name, err)
+	}
 	if err := p.start(ctx); err != nil {
 		return nil, p.startError(ctx, err)
 	}
@@ -110,6 +115,7 @@ func (p *Process) start(ctx context.Context) (err error) {
 	p.client = plugin.NewClient(p.clientConfig(&starting))
 	_, err = p.client.Start()
 	if p.box = starting.box; p.box == nil {
+		p.area.close()
 		return err // go-plugin could not even make the folder
 	}
 	if p.box.PID() == 0 {
@@ -168,7 +174,8 @@ func (p *Process) clientConfig(s *starting) *plugin.ClientConfig {
 				Path:      p.options.Runtime.Command,
 				Args:      p.options.Runtime.Arguments(p.options.MemoryMiB),
 				MemoryMiB: p.options.MemoryMiB,
-			}, cmd.Env, dir)
+				Inherit:   p.area.file,
+			}, append(cmd.Env, plugins.RecordAreaEnv+"="+strconv.Itoa(sandbox.Inherited)), dir)
 			s.set(box)
 			return box, nil
 		},
@@ -225,6 +232,7 @@ func (p *Process) connect(ctx context.Context) error {
 func (p *Process) forget() {
 	watch.remove(p)
 	p.memory.close()
+	p.area.close()
 	p.client.Kill() // it is dead: this frees what go-plugin holds
 	p.output.flush()
 	if err := os.RemoveAll(p.box.Dir()); err != nil {

@@ -45,6 +45,7 @@ type Process struct {
 	service     runtimev1.RuntimeServiceClient
 	description Description
 	memory      memory
+	area        *recordArea
 	session     atomic.Pointer[session]
 	done        chan struct{}
 
@@ -312,6 +313,7 @@ func (p *Process) supervise() {
 		}
 		s.cancel()
 		<-s.ended
+		s.takeArea(true, time.Now())
 		s.fail(p.cause())
 	}
 	v := p.cause()

@@ -235,7 +235,7 @@ func TestTheProcessSeesNothingOfTheHostsEnvironment(t *testing.T) {
 	for _, e := range environ {
 		name, _, _ := strings.Cut(e, "=")
 		require.Contains(t, []string{
-			"SLUICE_RUNTIME", "PLUGIN_MIN_PORT", "PLUGIN_MAX_PORT", "PLUGIN_PROTOCOL_VERSIONS", "PLUGIN_UNIX_SOCKET_DIR",
+			"SLUICE_RUNTIME", "PLUGIN_MIN_PORT", "PLUGIN_MAX_PORT", "PLUGIN_PROTOCOL_VERSIONS", "PLUGIN_UNIX_SOCKET_DIR", "SLUICE_RECORD_AREA",
 		}, name)
 	}
 }

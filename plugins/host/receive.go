@@ -141,6 +141,17 @@ func (s *session) acceptRecord(b []byte, now time.Time) error {
 	if err := s.checkRecord(&r, now); err != nil {
 		return err
 	}
+	s.recording.Lock()
+	defer s.recording.Unlock()
+	if r.sequence != 0 && r.sequence <= s.recorded {
+		return s.spend(len(b), now) // it was found in the record area
+	}
+	return s.passOn(r, now)
+}
+
+// passOn gives a record to whom it belongs. Needs recording.
+func (s *session) passOn(r record, now time.Time) error {
+	s.recorded = max(s.recorded, r.sequence)
 	s.mu.Lock()
 	c := s.calls[r.id]
 	if c == nil {

@@ -72,6 +72,10 @@ type session struct {
 	holding    atomic.Bool   // the writer waits for the next frame of the runtime
 	answered   chan struct{} // one token: it came
 
+	recording sync.Mutex // held while a record is passed on; before mu
+	recorded  uint64     // the highest sequence of a record
+	areaTaken time.Time
+
 	mu        sync.Mutex
 	refusing  bool // no new calls
 	calls     map[uint64]*call
@@ -106,7 +110,7 @@ type call struct {
 	requests int // needs session.mu
 
 	logging sync.Mutex // held while log runs
-	logs    int        // only the receiver uses it
+	logs    int        // needs logging
 
 	payload []byte
 	dropped uint32
@@ -360,6 +364,10 @@ func (s *session) control(size int, appendTo func([]byte) []byte) {
 // it still could. From then on c.log is not called.
 func (s *session) abandon(ctx context.Context, c *call) bool {
 	now := time.Now()
+	atDeadline := errors.Is(ctx.Err(), context.DeadlineExceeded)
+	if atDeadline {
+		s.takeArea(false, now)
+	}
 	s.mu.Lock()
 	if s.calls[c.id] != c {
 		s.mu.Unlock()
@@ -371,7 +379,6 @@ func (s *session) abandon(ctx context.Context, c *call) bool {
 	s.abandoned.add(c.id, now)
 	s.control(controlSize, func(b []byte) []byte { return appendCancel(b, c.id) })
 	s.checkDrained()
-	atDeadline := errors.Is(ctx.Err(), context.DeadlineExceeded)
 	if blocked && !atDeadline {
 		s.suspectUntil(ctx, now)
 	}

@@ -31,10 +31,15 @@ const lastWords = 500 * time.Millisecond
 type Command struct {
 	Path string // absolute
 	Args []string
+	// Inherit is open in the process as the descriptor Inherited. It may be nil.
+	Inherit *os.File
 	// MemoryMiB is the memory the process is meant to need. The kernel refuses
 	// it far more than that; keeping it near is the caller's work.
 	MemoryMiB int
 }
+
+// Inherited is the descriptor of Command.Inherit in the process.
+const Inherited = 3
 
 // Process is one process of a runtime, for one go-plugin client. Its methods are
 // safe for concurrent use; Start is called once.
@@ -116,7 +121,11 @@ func (p *Process) spawn() (err error) {
 		}
 		*ours, files = r, append(files, w)
 	}
-	attr := &os.ProcAttr{Dir: p.dir, Env: append([]string{}, p.env...), Files: files, Sys: &syscall.SysProcAttr{
+	given := files
+	if p.command.Inherit != nil {
+		given = append(given[:len(given):len(given)], p.command.Inherit)
+	}
+	attr := &os.ProcAttr{Dir: p.dir, Env: append([]string{}, p.env...), Files: given, Sys: &syscall.SysProcAttr{
 		Setsid:    true,            // own session, hence own group and no terminal
 		Pdeathsig: syscall.SIGKILL, // see spawner
 		PidFD:     &p.pidfd,

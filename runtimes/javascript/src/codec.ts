@@ -125,6 +125,8 @@ export interface LogRecord {
   /** A JSON array; empty means []. */
   extras: string;
   timestamp: number;
+  /** Counts the records of the process. */
+  sequence: number;
 }
 
 const reader = (message: Buffer): Reader => new Reader(message);
@@ -330,7 +332,7 @@ export function writeLogRecord(w: Writer, record: LogRecord): void {
   const message = byteLength(record.message);
   const extras = byteLength(record.extras);
   const size =
-    sizeOfUint(record.callId) + 2 + sizeOfBytes(message) + sizeOfBytes(extras) + sizeOfUint(record.timestamp);
+    sizeOfUint(record.callId) + 2 + sizeOfBytes(message) + sizeOfBytes(extras) + sizeOfUint(record.timestamp) + sizeOfUint(record.sequence);
   w.ensure(size + OVERHEAD);
   w.header(2, size);
   w.uint(1, record.callId);
@@ -338,6 +340,7 @@ export function writeLogRecord(w: Writer, record: LogRecord): void {
   w.text(3, record.message, message);
   w.text(4, record.extras, extras);
   w.uint(5, record.timestamp);
+  w.uint(6, record.sequence);
 }
 
 export function writeHeartbeat(w: Writer, lagMs: number, openCalls: number): void {

@@ -4,12 +4,14 @@
 // faas.runtime.v1 on a unix socket; user code is read after that.
 
 import { closeSync, openSync, writeSync } from 'node:fs';
+import { RecordArea } from './area.ts';
 import { exit } from './exits.ts';
 import { serve } from './server.ts';
 import { Service } from './service.ts';
 import { MAX_FRAME } from './session.ts';
 
 const COOKIE = { name: 'SLUICE_RUNTIME', value: 'faas.runtime.v1' };
+const AREA = 'SLUICE_RECORD_AREA';
 const CORE_PROTOCOL = 1;
 const PROTOCOL = 1;
 const MAX_SOCKET_PATH = 107; // bytes, the kernel's limit
@@ -61,7 +63,7 @@ function main(): void {
     server.tryShutdown(() => exit(0));
     setTimeout(() => exit(0), SHUTDOWN); // a session that is still open
   };
-  const server = serve(new Service().methods(shutDown), MAX_FRAME, path, (error) => {
+  const server = serve(new Service(new RecordArea(process.env[AREA])).methods(shutDown), MAX_FRAME, path, (error) => {
     if (error !== null) fail(`The runtime cannot listen on ${path}: ${error.message}`);
     writeSync(1, `${String(CORE_PROTOCOL)}|${String(PROTOCOL)}|unix|${path}|grpc\n`);
   });

@@ -1,5 +1,6 @@
 // faas.runtime.v1.RuntimeService and the two services that go-plugin wants.
 
+import type { RecordArea } from './area.ts';
 import type * as builder from './build.ts';
 import { decodeBuildRequest, decodeLoadRequest, type LoadFailure, type LoadRequest, writeBuildResponse, writeDescribeResponse, writeLoadResponse } from './codec.ts';
 import { Recorder, replaceConsole } from './console.ts';
@@ -17,12 +18,14 @@ import { Reader, type Writer } from './wire.ts';
 
 /** One process's life: blank, then loaded. */
 export class Service {
-  private readonly session = new Session(() => exit(0));
-  private readonly recorder = new Recorder(this.session.log);
+  private readonly session: Session;
+  private readonly recorder: Recorder;
   private state: 'blank' | 'loading' | 'failed' | 'loaded' = 'blank';
   private failLoading: ((failure: LoadFailure) => void) | undefined;
 
-  constructor() {
+  constructor(area: RecordArea) {
+    this.session = new Session(area, () => exit(0));
+    this.recorder = new Recorder(this.session.log);
     this.session.recorder = this.recorder;
   }
 

@@ -20,6 +20,7 @@ import {
   writeResult,
   writeRetire,
 } from './codec.ts';
+import type { RecordArea } from './area.ts';
 import { type Log, type Recorder } from './console.ts';
 import { classify, customFailure, describe, type Outcome } from './errors.ts';
 import { exiting } from './exits.ts';
@@ -84,6 +85,9 @@ export class Session implements Receiver {
   private ticker: NodeJS.Timeout | undefined;
   private nextBeat = 0;
   private readonly ended: () => void;
+  private readonly area: RecordArea;
+  /** The number of records that were written. */
+  private sequence = 0;
 
   /** What user code asks of the host. */
   readonly requests = new Requests((id, invocation, key, value) => {
@@ -93,7 +97,8 @@ export class Session implements Receiver {
   });
 
   /** ended hears that the session is over and nothing more can come. */
-  constructor(ended: () => void) {
+  constructor(area: RecordArea, ended: () => void) {
+    this.area = area;
     this.ended = ended;
   }
 
@@ -319,7 +324,10 @@ export class Session implements Receiver {
       return;
     }
     if (this.out.length > FULL) this.flush();
-    writeLogRecord(this.out, { callId: openId(invocation), level, message, extras, timestamp });
+    const start = this.out.length;
+    const sequence = ++this.sequence;
+    writeLogRecord(this.out, { callId: openId(invocation), level, message, extras, timestamp, sequence });
+    this.out.show(start, this.area.keep);
     this.flushSoon();
   };
 
@@ -354,7 +362,8 @@ export class Session implements Receiver {
   };
 
   private flush(written?: () => void): void {
-    if (this.stream !== undefined && this.out.length > 0) this.stream.send(this.out.take(), written);
+    if (this.stream === undefined || this.out.length === 0) return;
+    this.stream.send(this.out.take(), this.area.leaving(written));
   }
 
   // Heartbeats, while calls are open

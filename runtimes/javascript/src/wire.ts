@@ -195,6 +195,13 @@ export class Writer {
     return message;
   }
 
+  /** Shows what has been written from start on, and a byte 0 behind it, to a function that does not keep it. */
+  show(start: number, to: (buffer: Buffer, offset: number, length: number) => void): void {
+    this.ensure(1);
+    this.buffer[this.position] = 0;
+    to(this.buffer, start, this.position + 1 - start);
+  }
+
   /** Makes room for that many bytes more. Every write below needs it. */
   ensure(bytes: number): void {
     const needed = this.position + bytes;

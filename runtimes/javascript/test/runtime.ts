@@ -4,7 +4,7 @@
 import { Client, credentials, type ClientDuplexStream, type ServiceError } from '@grpc/grpc-js';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, ftruncateSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -33,6 +33,7 @@ export interface Record {
   message: string;
   extras: unknown[];
   timestampMs: number;
+  sequence: number;
 }
 
 export interface Outcome {
@@ -78,6 +79,10 @@ function decode(name: string, bytes: Uint8Array): any {
   return t.toObject(t.decode(bytes), { enums: String, longs: Number, bytes: Buffer, defaults: true, arrays: true });
 }
 
+function recordOf(record: any): Record {
+  return { ...record, extras: record.extras.length === 0 ? [] : JSON.parse(record.extras.toString()) };
+}
+
 function encode(name: string, value: object): Buffer {
   const t = type(name);
   return Buffer.from(t.encode(t.fromObject(value)).finish());
@@ -109,13 +114,37 @@ export class Runtime {
     const args = [...manifest.matchAll(/^ {2}- (\S+)/gm)].map((m) =>
       m[1]!.replace('${dir}', dist).replace('${memory_mib}', '256'),
     );
+    const area = openSync(this.areaFile, 'w');
+    ftruncateSync(area, 256 << 10);
     this.child = spawn(join(dist, 'node'), args, {
       cwd: folder,
-      env: { SLUICE_RUNTIME: 'faas.runtime.v1', PLUGIN_UNIX_SOCKET_DIR: folder, ...environment },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { SLUICE_RUNTIME: 'faas.runtime.v1', PLUGIN_UNIX_SOCKET_DIR: folder, SLUICE_RECORD_AREA: '3', ...environment },
+      stdio: ['ignore', 'pipe', 'pipe', area],
     });
+    closeSync(area);
     this.exited = once(this.child, 'exit').then(([code, signal]) => ({ code, signal }));
     this.child.stderr!.on('data', (b: Buffer) => (this.stderr += b.toString()));
+  }
+
+  private get areaFile(): string {
+    return join(this.folder, 'area');
+  }
+
+  /** The record area, read as the host does: what has not left the process is in it. */
+  area(): Record[] {
+    const content = readFileSync(this.areaFile);
+    const half = content.length / 2;
+    const records: Record[] = [];
+    for (let b of [content.subarray(0, half), content.subarray(half)]) {
+      while (b[0] === 0x12) {
+        const reader = protobuf.Reader.create(b.subarray(1));
+        const length = reader.uint32();
+        const start = 1 + reader.pos;
+        records.push(recordOf(decode('LogRecord', b.subarray(start, start + length))));
+        b = b.subarray(start + length);
+      }
+    }
+    return records.sort((x, y) => x.sequence - y.sequence);
   }
 
   /** Starts a process that ends with the test. */
@@ -243,10 +272,7 @@ export class Session {
 
   private receive(frame: any, bytes: number): void {
     this.frames.push({ results: frame.results.length, bytes });
-    for (const record of frame.logs) {
-      const extras = record.extras.length === 0 ? [] : JSON.parse(record.extras.toString());
-      this.logs.push({ ...record, extras });
-    }
+    for (const record of frame.logs) this.logs.push(recordOf(record));
     if (frame.heartbeat) this.heartbeats.push({ ...frame.heartbeat, at: Date.now() });
     if (frame.retire) this.retires.push(frame.retire);
     if (frame.exit) this.exits.push(frame.exit);

@@ -14,6 +14,17 @@
 // life. The host trusts nothing a runtime sends: unknown call ids, results sent
 // twice, invalid UTF-8, invalid JSON and oversized entries are violations and
 // end the process.
+//
+// The record area is for a runtime whose session stands still while user code
+// runs: what is logged and not sent yet would be lost when that code never ends or
+// ends the process. It is memory that outlives the process, behind the file
+// descriptor that SLUICE_RECORD_AREA names in decimal, 256 KiB that cannot grow: two
+// halves, each of which holds entries of RuntimeFrame.logs as they stand in a frame,
+// one after the other from its start, then a byte 0. A runtime writes each record
+// into a half as it happens, and begins a half anew when all records in it have
+// left. The host takes from it, in the order of LogRecord.sequence, what it has not
+// received, when the process has ended and when the time of a call is over. A
+// runtime that keeps no sequence need not care.
 
 package runtimev1
 
@@ -1305,8 +1316,11 @@ type LogRecord struct {
 	Level   Level  `protobuf:"varint,2,opt,name=level,proto3,enum=faas.runtime.v1.Level" json:"level,omitempty"`
 	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
 	// A JSON array; empty means [].
-	Extras        []byte `protobuf:"bytes,4,opt,name=extras,proto3" json:"extras,omitempty"`
-	TimestampMs   int64  `protobuf:"varint,5,opt,name=timestamp_ms,json=timestampMs,proto3" json:"timestamp_ms,omitempty"`
+	Extras      []byte `protobuf:"bytes,4,opt,name=extras,proto3" json:"extras,omitempty"`
+	TimestampMs int64  `protobuf:"varint,5,opt,name=timestamp_ms,json=timestampMs,proto3" json:"timestamp_ms,omitempty"`
+	// Counts the records of the process, from 1 and without a gap, in a runtime that
+	// uses the record area. 0 in others.
+	Sequence      uint64 `protobuf:"varint,6,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1372,6 +1386,13 @@ func (x *LogRecord) GetExtras() []byte {
 func (x *LogRecord) GetTimestampMs() int64 {
 	if x != nil {
 		return x.TimestampMs
+	}
+	return 0
+}
+
+func (x *LogRecord) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
 	}
 	return 0
 }
@@ -2032,13 +2053,14 @@ const file_faas_runtime_v1_runtime_proto_rawDesc = "" +
 	"\aFailure\x120\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1c.faas.runtime.v1.FailureKindR\x04kind\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x14\n" +
-	"\x05stack\x18\x03 \x01(\tR\x05stack\"\xa7\x01\n" +
+	"\x05stack\x18\x03 \x01(\tR\x05stack\"\xc3\x01\n" +
 	"\tLogRecord\x12\x17\n" +
 	"\acall_id\x18\x01 \x01(\x04R\x06callId\x12,\n" +
 	"\x05level\x18\x02 \x01(\x0e2\x16.faas.runtime.v1.LevelR\x05level\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12\x16\n" +
 	"\x06extras\x18\x04 \x01(\fR\x06extras\x12!\n" +
-	"\ftimestamp_ms\x18\x05 \x01(\x03R\vtimestampMs\"U\n" +
+	"\ftimestamp_ms\x18\x05 \x01(\x03R\vtimestampMs\x12\x1a\n" +
+	"\bsequence\x18\x06 \x01(\x04R\bsequence\"U\n" +
 	"\tHeartbeat\x12)\n" +
 	"\x11event_loop_lag_ms\x18\x01 \x01(\rR\x0eeventLoopLagMs\x12\x1d\n" +
 	"\n" +

@@ -14,6 +14,17 @@
 // life. The host trusts nothing a runtime sends: unknown call ids, results sent
 // twice, invalid UTF-8, invalid JSON and oversized entries are violations and
 // end the process.
+//
+// The record area is for a runtime whose session stands still while user code
+// runs: what is logged and not sent yet would be lost when that code never ends or
+// ends the process. It is memory that outlives the process, behind the file
+// descriptor that SLUICE_RECORD_AREA names in decimal, 256 KiB that cannot grow: two
+// halves, each of which holds entries of RuntimeFrame.logs as they stand in a frame,
+// one after the other from its start, then a byte 0. A runtime writes each record
+// into a half as it happens, and begins a half anew when all records in it have
+// left. The host takes from it, in the order of LogRecord.sequence, what it has not
+// received, when the process has ended and when the time of a call is over. A
+// runtime that keeps no sequence need not care.
 
 package runtimev1
 
