@@ -436,20 +436,28 @@ func (w *wire) line(to *line) bool {
 	return w.err == nil
 }
 
-// record is the line for people. Extras that are no JSON array, which no
-// runtime of ours sends, come as the only element of one.
+// record is the line for people.
 func (l *line) record() lambda.LogRecord {
 	r := lambda.LogRecord{Message: string(l.message), Extras: noExtras, Timestamp: l.at, Level: string(l.name)}
 	if l.level < otherLevel {
 		r.Level = levelNames[l.level]
 	}
 	if len(l.extras) > 0 {
-		r.Extras = slices.Clone(json.RawMessage(l.extras))
-		if !json.Valid(r.Extras) || r.Extras[0] != '[' {
-			r.Extras, _ = json.Marshal([]string{string(l.extras)}) // a string has a form
-		}
+		r.Extras = array(slices.Clone(l.extras))
 	}
 	return r
 }
 
 var noExtras = json.RawMessage("[]")
+
+// array is text if that is a JSON array; else one with the text in it.
+func array(text []byte) json.RawMessage {
+	if len(text) == 0 {
+		return noExtras
+	}
+	if json.Valid(text) && text[0] == '[' {
+		return text
+	}
+	text, _ = json.Marshal([]string{string(text)}) // a string has a form
+	return text
+}

@@ -130,7 +130,7 @@ func openDB(path string, settings ...string) (*sql.DB, error) {
 func makeFile(path string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err == nil {
-		return f.Close()
+		return errors.Join(f.Close(), syncDir(filepath.Dir(path)))
 	}
 	if !errors.Is(err, fs.ErrExist) {
 		return err
@@ -149,6 +149,15 @@ func makeFile(path string) error {
 		return os.Chmod(path, 0o600)
 	}
 	return nil
+}
+
+// syncDir has a new name outlive the loss of power.
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // prepare makes the tables of a file that has none.

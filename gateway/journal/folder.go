@@ -297,6 +297,10 @@ func (f *folder) read(ctx context.Context, name string, do func(context.Context,
 		return nil
 	}
 	defer leave()
+	if _, err := os.Lstat(f.path(name)); errors.Is(err, fs.ErrNotExist) {
+		f.forget(name) // somebody deleted it
+		return nil
+	}
 	db, err := openDB(f.path(name), "query_only(1)", "cache_size(-4096)")
 	if err != nil {
 		return err

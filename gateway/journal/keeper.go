@@ -43,16 +43,8 @@ type keeper struct {
 	err      error // of the last time
 }
 
-func (k *keeper) run(stop <-chan struct{}) {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() { // a check of a large file ends with the journal
-		select {
-		case <-stop:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
+// run keeps until ctx ends.
+func (k *keeper) run(ctx context.Context) {
 	ticker := time.NewTicker(keepEvery)
 	defer ticker.Stop()
 	tidied := time.Time{}
@@ -63,7 +55,7 @@ func (k *keeper) run(stop <-chan struct{}) {
 			k.tidy(now)
 		}
 		select {
-		case <-stop:
+		case <-ctx.Done():
 			return
 		case <-k.kicked:
 		case <-ticker.C:
@@ -141,11 +133,14 @@ func (k *keeper) prune(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var size int64
+	now := k.now()
+	var size, current int64
 	for _, f := range files {
 		size += f.bytes
+		if f.day >= dayOf(now) && !f.aside {
+			current += f.bytes
+		}
 	}
-	now := k.now()
 	oldest, kept := dayOf(now)-day(k.retention), dayOf(now.Add(-settled))
 	aside := 0
 	for _, f := range files {
@@ -166,7 +161,8 @@ func (k *keeper) prune(ctx context.Context) error {
 			aside--
 		}
 	}
-	full := size > k.most
+	// Yesterday's file may be on its way out: that is no reason to drop today's entries.
+	full := current > k.most
 	k.writer.fill(full)
 	_, all, err := k.folder.list()
 	k.mu.Lock()

@@ -37,7 +37,9 @@ type Journal struct {
 	queries chan struct{} // a place for each that runs
 	flushes chan chan struct{}
 
-	stop chan struct{} // closed when the journal closes
+	ctx  context.Context // ends when the journal closes
+	end  context.CancelFunc
+	stop <-chan struct{} // closed then
 	once sync.Once
 	work sync.WaitGroup
 }
@@ -54,22 +56,25 @@ func Open(c Config) (*Journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the journal's folder %s cannot be used: %w", c.Dir, err)
 	}
+	ctx, end := context.WithCancel(context.Background())
 	j := &Journal{
+		ctx: ctx, end: end, stop: ctx.Done(),
 		log: c.Log, now: c.Now, folder: f, queue: newQueue(), book: newBook(f, c.Now), hub: newHub(),
-		queries: make(chan struct{}, maxQueries), flushes: make(chan chan struct{}), stop: make(chan struct{}),
+		queries: make(chan struct{}, maxQueries), flushes: make(chan chan struct{}),
 	}
 	j.keeper = &keeper{
 		folder: f, book: j.book, log: c.Log, now: c.Now, kicked: make(chan struct{}, 1), suspects: map[string]struct{}{},
 		retention: int(c.Limits.LogRetention / (24 * time.Hour)), activity: c.Limits.ActivityRetention, most: int64(c.Limits.JournalSize) << 20,
 	}
-	j.writer = &writer{queue: j.queue, folder: f, reserve: c.Reserve, now: c.Now, kick: j.keeper.kick, pack: newPacker(), last: &batch{}}
+	j.writer = &writer{queue: j.queue, folder: f, reserve: c.Reserve, now: c.Now, kick: j.keeper.kick, pack: newPacker()}
 	j.keeper.writer = j.writer
 	if err := j.inspect(); err != nil {
+		end()
 		return nil, err
 	}
 	j.work.Go(func() { j.writer.run(j.stop, j.flushes) })
 	j.work.Go(func() { j.book.run(j.stop) })
-	j.work.Go(func() { j.keeper.run(j.stop) })
+	j.work.Go(func() { j.keeper.run(ctx) })
 	j.work.Go(func() { j.hub.run(j.stop) })
 	return j, nil
 }
@@ -99,12 +104,12 @@ func (j *Journal) inspectFile(name string) error {
 	return nil
 }
 
-// Close writes what waits and closes the files. When ctx ends first, it gives up
+// Close ends queries, writes what waits and closes the files. When ctx ends first, it gives up
 // waiting, and the rest is done without it. What is added later is dropped.
 func (j *Journal) Close(ctx context.Context) error {
 	j.once.Do(func() {
 		j.queue.close()
-		close(j.stop)
+		j.end()
 	})
 	done := make(chan struct{})
 	go func() {
@@ -138,6 +143,9 @@ func (j *Journal) closed() bool {
 func (j *Journal) Add(e Entry) {
 	if e.LambdaID == "" {
 		e.LambdaID = noLambda
+	}
+	if e.At.IsZero() {
+		e.At = j.now()
 	}
 	j.queue.add(&e, j.now)
 	if j.hub.open.Load() > 0 && len(e.Logs) > 0 {

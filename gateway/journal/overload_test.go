@@ -27,6 +27,7 @@ func TestMoreThanCanBeWritten(t *testing.T) {
 	s := j.Stats()
 	require.LessOrEqual(t, s.Queued, journal.MaxQueued)
 	require.NotZero(t, s.Dropped[journal.DroppedQueue])
+	require.ErrorContains(t, j.Check(t.Context()), "invocations were dropped 0s ago")
 	c.Forward(time.Minute)
 	require.ErrorContains(t, j.Check(t.Context()), "invocations wait to be written, the first for 1m0s")
 	release()
@@ -57,12 +58,12 @@ func TestMoreBytesThanTheQueueTakes(t *testing.T) {
 func TestMoreLambdasThanAnybodyHas(t *testing.T) {
 	c := newClock(noon)
 	j := open(t, t.TempDir(), c)
-	const n = 60_000
+	const n = 24_000
 	for i := range n {
 		e := call(noon)
 		e.LambdaID = fmt.Sprint("random-", i)
 		j.Add(e)
-		if i%10_000 == 0 {
+		if i%8_000 == 0 {
 			require.NoError(t, j.Flush(t.Context()))
 		}
 	}
@@ -152,9 +153,10 @@ func TestJournalSize(t *testing.T) {
 	const mib = 1 << 20
 	dir, c := t.TempDir(), newClock(noon.AddDate(0, 0, -2))
 	j := open(t, dir, c, func(l *lambda.Limits) { l.JournalSize = 40 })
-	write := func(text string) {
+	text := noise(mib)
+	write := func(name string) {
 		for range 15 {
-			add(t, j, call(c.Now(), "Info "+text+noise(mib)))
+			add(t, j, call(c.Now(), "Info "+name+text))
 		}
 	}
 	write("first ")

@@ -73,7 +73,7 @@ func (g *page[T]) add(p position, value T, bytes int) {
 	heap.Push(&g.best, ranked[T]{p, value, bytes})
 	g.bytes += bytes
 	for len(g.best.things) > g.limit || g.bytes > maxPageBytes && len(g.best.things) > 1 {
-		last := heap.Pop(&g.best).(ranked[T]) //nolint:errcheck // the heap holds nothing else
+		last := heap.Pop(&g.best).(ranked[T])
 		g.bytes -= last.bytes
 		g.cut, g.more = last.position, true
 	}

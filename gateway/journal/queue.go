@@ -12,7 +12,7 @@ import (
 const (
 	maxQueued      = 1 << 15
 	maxQueuedBytes = 48 << 20
-	maxSources     = 50_000
+	maxSources     = 20_000
 	maxCounts      = 100_000 // all sources' slots together
 	entryCost      = 400     // of an entry beside its texts
 	recordCost     = 64      // of a log record beside its texts
@@ -55,6 +55,8 @@ type queue struct {
 	dropped [4]uint64 // by place in Reasons
 	lost    uint64    // entries that are not even counted in totals
 	oldest  time.Time // when the oldest item came
+
+	droppedAt time.Time // when an item last found no room, though nothing failed
 
 	some  chan struct{} // something is in the queue
 	hurry chan struct{} // it should be written now
@@ -108,11 +110,7 @@ func (q *queue) add(e *Entry, now func() time.Time) {
 	first := len(q.items) == 0 && len(q.counted) == 0
 	q.count(s, e)
 	if len(q.items) >= maxQueued || q.bytes+size > maxQueuedBytes {
-		reason := DroppedQueue
-		if q.failing {
-			reason = DroppedDisk
-		}
-		q.dropped[reason.index()]++
+		q.overflow(now)
 	} else {
 		if len(q.items) == 0 {
 			q.oldest = now()
@@ -128,6 +126,16 @@ func (q *queue) add(e *Entry, now func() time.Time) {
 	if half {
 		signal(q.hurry)
 	}
+}
+
+// overflow counts an entry that found no room.
+func (q *queue) overflow(now func() time.Time) {
+	if q.failing {
+		q.dropped[DroppedDisk.index()]++
+		return
+	}
+	q.dropped[DroppedQueue.index()]++
+	q.droppedAt = now()
 }
 
 func sizeOf(e *Entry) int64 {
@@ -194,13 +202,18 @@ type sourceCount struct {
 
 func (b *batch) empty() bool { return len(b.items) == 0 && len(b.counts) == 0 }
 
-// take takes everything. The space of the batch before is used again.
-func (q *queue) take(before *batch) *batch {
-	clear(before.items)
-	b := &batch{items: before.items[:0], counts: before.counts[:0]}
+// forget frees what is in the batch, and keeps its space for the next one.
+func (b *batch) forget() {
+	clear(b.items)
+	clear(b.counts)
+	*b = batch{items: b.items[:0], counts: b.counts[:0]}
 	if cap(b.items) > maxQueued/4 {
 		b.items = nil // of a burst
 	}
+}
+
+// take takes everything into a batch that is empty.
+func (q *queue) take(b *batch) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	b.items, q.items = q.items, b.items
@@ -213,7 +226,6 @@ func (q *queue) take(before *batch) *batch {
 	}
 	clear(q.counted)
 	q.counted, q.counts = q.counted[:0], 0
-	return b
 }
 
 // putBack counts again what could not be written. Its entries are lost.

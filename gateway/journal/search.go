@@ -44,6 +44,7 @@ type found struct {
 func (j *Journal) query(ctx context.Context, do func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, queryTime)
 	defer cancel()
+	defer context.AfterFunc(j.ctx, cancel)()
 	select {
 	case j.queries <- struct{}{}:
 		defer func() { <-j.queries }()
@@ -55,7 +56,10 @@ func (j *Journal) query(ctx context.Context, do func(context.Context) error) err
 		return errClosed
 	}
 	err := do(ctx)
-	if err != nil && ctx.Err() != nil {
+	switch {
+	case err != nil && j.closed():
+		return errClosed
+	case err != nil && ctx.Err() != nil:
 		return tooSlow(ctx.Err())
 	}
 	return err
@@ -90,7 +94,7 @@ func (j *Journal) days(ctx context.Context, first, last day, newest bool, do fun
 		if err != nil {
 			j.log.Warn().Err(err).Str("file", j.folder.path(d.file())).Msg("a file of the journal could not be read")
 			missing = append(missing, d.file())
-			if isDamage(err) {
+			if isDamage(err) && !errors.Is(err, errGarbled) {
 				j.keeper.suspect(d)
 			}
 		}
@@ -128,6 +132,7 @@ func (s *search) file(ctx context.Context, d day, db *sql.DB) error {
 		return err
 	}
 	defer func() { _ = blocks.Close() }()
+	var garbled error
 	begin := d.start().UnixMilli()
 	for _, source := range sources {
 		// Nothing in a block is later than the block, nor earlier by more than span.
@@ -137,14 +142,18 @@ func (s *search) file(ctx context.Context, d day, db *sql.DB) error {
 			return err
 		}
 		err = s.blocks(rows, &found{day: d, lambdaID: source.lambdaID}, begin, span)
-		if err = errors.Join(err, rows.Close()); err != nil {
+		if err = errors.Join(err, rows.Close()); err != nil && !errors.Is(err, errGarbled) {
 			return err
 		}
+		garbled = errors.Join(garbled, err)
 	}
-	return nil
+	return garbled
 }
 
+// blocks visits the blocks that rows gives. One that is garbled is left out; the
+// error says so at the end.
 func (s *search) blocks(rows *sql.Rows, b *found, begin, span int64) error {
+	var garbled error
 	for rows.Next() {
 		if err := rows.Scan(&b.id, &b.calls, &b.lines); err != nil {
 			return err
@@ -154,13 +163,13 @@ func (s *search) blocks(rows *sql.Rows, b *found, begin, span int64) error {
 			edge -= span
 		}
 		if s.full(edge) {
-			return nil
+			return garbled
 		}
 		if err := s.visit(b); err != nil {
-			return fmt.Errorf("block %d: %w", b.id, err)
+			garbled = fmt.Errorf("block %d: %w", b.id, err)
 		}
 	}
-	return rows.Err()
+	return errors.Join(garbled, rows.Err())
 }
 
 // named is a lambda in a file.

@@ -70,6 +70,9 @@ func (j *Journal) Check(ctx context.Context) error {
 	if len(q.items) > 0 && !q.failing && j.now().Sub(q.oldest) > lag {
 		faults = append(faults, fmt.Errorf("%d invocations wait to be written, the first for %s", len(q.items), j.now().Sub(q.oldest).Round(time.Second)))
 	}
+	if since := j.now().Sub(q.droppedAt); since >= 0 && since < time.Minute {
+		faults = append(faults, fmt.Errorf("invocations were dropped %s ago, as more came than could be written", since.Round(time.Second)))
+	}
 	q.mu.Unlock()
 	j.keeper.mu.Lock()
 	if j.keeper.full {

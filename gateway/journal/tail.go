@@ -153,7 +153,7 @@ func (t *Tail) hand(e *Entry) {
 			continue
 		}
 		line := Line{LambdaID: e.LambdaID, RequestID: e.RequestID, Version: e.Version, LogRecord: *r}
-		line.Message = mend(r.Message)
+		line.Message, line.Extras = mend(r.Message), array(r.Extras)
 		select {
 		case t.lines <- line:
 		default:

@@ -33,9 +33,8 @@ type writer struct {
 	mu      sync.Mutex // held by who writes days' files, or takes one away
 	files   []*dayFile
 	pack    *packer
-	last    *batch
-	number  uint64    // of the last batch
-	synced  time.Time // the last checkpoint
+	batch   batch  // empty between batches
+	number  uint64 // of the last batch
 	backoff time.Duration
 	full    bool  // the newest file takes no entries: the keeper says so
 	since   int64 // bytes written since the keeper was told
@@ -96,8 +95,9 @@ func (w *writer) wait(stop <-chan struct{}, flushes <-chan chan struct{}, d time
 func (w *writer) writeBatch() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	b := w.queue.take(w.last)
-	w.last = b
+	b := &w.batch
+	w.queue.take(b)
+	defer b.forget()
 	if b.empty() {
 		return
 	}
@@ -137,6 +137,7 @@ func split(b *batch, now time.Time) (parts []*part) {
 		p.items = append(p.items, it)
 	}
 	for _, c := range b.counts {
+		c.count.slot = min(c.count.slot, slotOf(now))
 		p := of(day(floorDiv(c.count.slot*slotSeconds, 86400)))
 		p.counts = append(p.counts, c)
 	}
@@ -210,6 +211,7 @@ func (w *writer) file(d day) (*dayFile, error) {
 	f.used = w.number
 	w.files = append(w.files, f)
 	w.folder.has(d.file())
+	w.kick() // another day makes old what was not
 	return f, nil
 }
 
