@@ -343,7 +343,7 @@ func (j *Journal) Activities(ctx context.Context, q ActivityQuery) (ActivityPage
 	if err != nil {
 		return ActivityPage{}, err
 	}
-	page := ActivityPage{Activities: []Activity{}, Missing: j.folder.missingActivities()}
+	page, damaged := ActivityPage{Activities: []Activity{}}, false
 	err = j.query(ctx, func(ctx context.Context) error {
 		err := j.folder.read(ctx, activityFile, func(ctx context.Context, db *sql.DB) error {
 			return page.read(ctx, db, q, limit, after)
@@ -353,11 +353,13 @@ func (j *Journal) Activities(ctx context.Context, q ActivityQuery) (ActivityPage
 		}
 		j.log.Warn().Err(err).Str("file", j.folder.path(activityFile)).Msg("the activities could not be read")
 		page.Missing = append(page.Missing, activityFile)
-		if isDamage(err) {
-			j.keeper.suspectActivities()
-		}
+		damaged = isDamage(err)
 		return nil
 	})
+	page.Missing = append(page.Missing, j.folder.missingActivities()...)
+	if damaged {
+		j.keeper.suspect(activityFile)
+	}
 	return page, err
 }
 

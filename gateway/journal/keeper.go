@@ -65,12 +65,15 @@ func (k *keeper) run(ctx context.Context) {
 
 func (k *keeper) kick() { signal(k.kicked) }
 
-func (k *keeper) suspect(d day)      { k.suspectFile(d.file()) }
-func (k *keeper) suspectActivities() { k.suspectFile(activityFile) }
-
-func (k *keeper) suspectFile(name string) {
+// suspect has files checked that a reader found damaged.
+func (k *keeper) suspect(names ...string) {
+	if len(names) == 0 {
+		return
+	}
 	k.mu.Lock()
-	k.suspects[name] = struct{}{}
+	for _, name := range names {
+		k.suspects[name] = struct{}{}
+	}
 	k.mu.Unlock()
 	k.kick()
 }

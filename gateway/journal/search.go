@@ -78,7 +78,7 @@ func tooSlow(err error) error {
 // days has do read the file of each day from first to last that has one. It
 // gives the names of those that could not be read.
 func (j *Journal) days(ctx context.Context, first, last day, newest bool, do func(context.Context, day, *sql.DB) error) (missing []string, err error) {
-	missing = j.folder.missing(first, last)
+	var suspects []string
 	days := j.folder.days()
 	if newest {
 		slices.Reverse(days)
@@ -95,12 +95,15 @@ func (j *Journal) days(ctx context.Context, first, last day, newest bool, do fun
 			j.log.Warn().Err(err).Str("file", j.folder.path(d.file())).Msg("a file of the journal could not be read")
 			missing = append(missing, d.file())
 			if isDamage(err) && !errors.Is(err, errGarbled) {
-				j.keeper.suspect(d)
+				suspects = append(suspects, d.file())
 			}
 		}
 	}
+	// What is set aside meanwhile is missing, too.
+	missing = append(missing, j.folder.missing(first, last)...)
 	slices.Sort(missing)
-	return slices.Compact(missing), nil
+	j.keeper.suspect(suspects...)
+	return missing, nil
 }
 
 // run walks. What began before midnight may have lines of after it.
