@@ -258,7 +258,7 @@ func TestALogIsStoredWithinItsLimits(t *testing.T) {
 	t.Run("beyond the limits the failure is in the extras", func(t *testing.T) {
 		for _, cause := range []error{failure, &host.ExitError{Own: true, Reason: "exit code 3"}} {
 			records := lines(12, 1)
-			if cause == failure {
+			if errors.Is(cause, failure) {
 				records = append(records, received)
 			}
 			e := logged(t, 0, cause, records...)
