@@ -112,6 +112,9 @@ func TestTheLogsOfAManualCallSurviveItsTimeLimitAndItsCrash(t *testing.T) {
 	for name, tt := range map[string]struct{ ending, code string }{
 		"time limit": {``, client.CodeExecutionTime},
 		"crash":      {`setTimeout(() => process.exit(1), 50)`, client.CodeCustomFailure},
+		// In these the event loop does not turn any more, so nothing can be sent.
+		"endless loop":        {`for (;;);`, client.CodeExecutionTime},
+		"more memory than is": {`for (const all = [];;) all.push(Buffer.alloc(5e7, 1))`, client.CodeCustomFailure},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := deployed(t, author, "lastwords", `function lambda(input, callback) { console.warn('last words'); `+tt.ending+` }`)
