@@ -157,12 +157,13 @@ func TestTheJournalHoldsWhatLambdasLoggedAndHowTheyEnded(t *testing.T) {
 		require.Equal(t, client.Statistic{Succeeded: 3, CodingFailure: 3, Timeout: 1}, sum)
 	})
 	t.Run("a repetition with its X-Request-ID is no second invocation", func(t *testing.T) {
-		_, err := app.Invoke(t.Context(), l.ID, map[string]any{"end": ""}, client.WithRequestID("journal-again"))
-		require.NoError(t, err)
-		journalled(t, reader, l.ID, len(ends)+3)
-		_, err = app.Invoke(t.Context(), l.ID, map[string]any{"end": ""}, client.WithRequestID("journal-last"))
-		require.NoError(t, err)
-		journalled(t, reader, l.ID, len(ends)+4)
+		c := newCaller(t, g, appToken(t, g))
+		for _, id := range []string{"journal-again", "journal-again", "journal-again", "journal-last"} {
+			require.Equal(t, http.StatusOK, c.invoke(t, l.ID, `{"payload":{}}`, "X-Request-ID", id).status)
+		}
+		calls := journalled(t, reader, l.ID, len(ends)+4)
+		require.Equal(t, "journal-again", calls[len(calls)-2].RequestID)
+		require.Equal(t, "journal-last", calls[len(calls)-1].RequestID)
 	})
 	t.Run("who changed it", func(t *testing.T) {
 		list, _, err := author.Activities(t.Context(), client.Query{Noun: "lambda"})
@@ -184,20 +185,10 @@ func TestALiveTailFollowsCallsOverHTTPS(t *testing.T) {
 	l := deployed(t, author, "tail", `function lambda(input, callback) { console.info('call', input.payload.n); callback(null, 1) }`)
 	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2.0": true} {
 		t.Run(name, func(t *testing.T) {
-			transport := &http.Transport{TLSClientConfig: trust(t, g), ForceAttemptHTTP2: http2}
-			defer transport.CloseIdleConnections()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			address := g.Info.URLs["faasUI"] + "/api/account/" + g.Info.AccountID + "/logs/tail?lambdaUUID=" + l.ID + "&text=call"
-			req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-			require.NoError(t, err)
-			req.Header.Set("Authorization", "Bearer "+sessionToken(t, g, invocationRole))
-			resp, err := (&http.Client{Transport: transport}).Do(req)
-			require.NoError(t, err)
-			defer func() { _ = resp.Body.Close() }()
+			resp := liveTail(ctx, t, g, l.ID, http2)
 			require.Equal(t, name, resp.Proto)
-			require.Equal(t, http.StatusOK, resp.StatusCode)
-			require.Equal(t, "text/event-stream", resp.Header.Get("Content-Type"))
 			const calls = 50
 			var calling sync.WaitGroup
 			defer calling.Wait() // a line comes before its call is answered
@@ -222,6 +213,41 @@ func TestALiveTailFollowsCallsOverHTTPS(t *testing.T) {
 			}
 			require.NoError(t, lines.Err())
 		})
+	}
+}
+
+// liveTail opens a live tail of a lambda's lines that hold the word call.
+func liveTail(ctx context.Context, t *testing.T, g *dev.Gateway, lambdaID string, http2 bool) *http.Response {
+	t.Helper()
+	transport := &http.Transport{TLSClientConfig: trust(t, g), ForceAttemptHTTP2: http2}
+	t.Cleanup(transport.CloseIdleConnections)
+	address := g.Info.URLs["faasUI"] + "/api/account/" + g.Info.AccountID + "/logs/tail?lambdaUUID=" + lambdaID + "&text=call"
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	require.NoError(t, err)
+	req.Header.Set("Authorization", "Bearer "+sessionToken(t, g, invocationRole))
+	resp, err := (&http.Client{Transport: transport}).Do(req)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = resp.Body.Close() })
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	require.Equal(t, "text/event-stream", resp.Header.Get("Content-Type"))
+	return resp
+}
+
+func TestAGatewayThatStopsEndsItsLiveTails(t *testing.T) {
+	t.Parallel()
+	g := ownGateway(t, t.TempDir(), "--no-sample")
+	l := deployed(t, developer(t, g), "tailed", versioned("1"))
+	var tails []*http.Response
+	for _, http2 := range []bool{false, true} {
+		tails = append(tails, liveTail(t.Context(), t, g, l.ID, http2))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Second) // a call under way would be waited for 35 s
+	defer cancel()
+	require.NoError(t, g.Stop(ctx))
+	for _, tail := range tails {
+		text, err := io.ReadAll(tail.Body)
+		require.NoError(t, err, "it has an end, and is not cut off")
+		require.Contains(t, string(text), "event: end\ndata: {\"reason\":\"the gateway stops\"}\n\n")
 	}
 }
 
