@@ -190,6 +190,26 @@ func (w *world) schedule(cron string, change ...func(*lambda.Schedule)) lambda.S
 	return c
 }
 
+// schedules makes so many that are due every minute, few writes for all.
+func (w *world) schedules(n int) map[string]lambda.Schedule {
+	w.t.Helper()
+	all, now := map[string]lambda.Schedule{}, w.clock.Now()
+	var ops []clientv3.Op
+	for i := range n {
+		c := lambda.Schedule{Account: account, ID: uuid.NewString(), LambdaID: uuid.NewString(), Cron: "* * * * *", Active: true, From: now}
+		all[c.LambdaID] = c
+		value, err := json.Marshal(c)
+		require.NoError(w.t, err)
+		ops = append(ops, clientv3.OpPut("/sluice/schedule/lines/"+account+"/"+c.LambdaID, string(value)))
+		if len(ops) == 100 || i == n-1 {
+			_, err := w.client.Txn(w.t.Context()).Then(ops...).Commit()
+			require.NoError(w.t, err)
+			ops = nil
+		}
+	}
+	return all
+}
+
 // runs reads what became of the runs of c.
 func (w *world) runs(c lambda.Schedule) *lambda.Runs {
 	w.t.Helper()
@@ -260,7 +280,7 @@ func (w *world) run(s *store.Store, change ...func(*schedule.Config)) *gateway {
 	g := &gateway{id: uuid.NewString(), metrics: prometheus.NewRegistry(), log: &lines{}, done: make(chan struct{})}
 	c := schedule.Config{
 		GatewayID: g.id, Store: s, Invoker: w, Notes: w, Metrics: g.metrics, Log: zerolog.New(g.log),
-		Clock: w.clock, TTL: time.Second, Drain: soon,
+		Clock: w.clock, Drain: soon,
 	}
 	for _, f := range change {
 		f(&c)

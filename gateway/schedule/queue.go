@@ -14,10 +14,12 @@ type entry struct {
 	cron  string // what times was read from
 	times Times
 	busy  bool // a worker has it
+	// least is the Revision that it must have before it is attended to again: what a
+	// worker wrote, or found to be written by others, comes by the watch.
+	least int64
 
-	due  time.Time
-	rank uint64 // among those due at once: a row of its own on every gateway, so that they do not all try the same
-	at   int    // place in the queue; -1 outside
+	due time.Time // to be attended to
+	at  int       // place in the queue; -1 outside
 }
 
 // queue has what is to be attended to, the next first.
@@ -25,12 +27,7 @@ type queue []*entry
 
 func (q queue) Len() int { return len(q) }
 
-func (q queue) Less(i, j int) bool {
-	if c := q[i].due.Compare(q[j].due); c != 0 {
-		return c < 0
-	}
-	return q[i].rank < q[j].rank
-}
+func (q queue) Less(i, j int) bool { return q[i].due.Before(q[j].due) }
 
 func (q queue) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]

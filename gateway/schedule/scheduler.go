@@ -8,12 +8,15 @@
 // the record is followed by a key under the lease of the gateway, and when that
 // goes before the run's end is recorded, the others record that it failed.
 //
+// Gateways share the runs: for each schedule one of them is the first, and the
+// others leave a run to it for a second.
+//
 // A run is made late, by Grace at most, when its time found no gateway that could.
 // Later it is missed: it is not made up for, but counted in the schedule, and told
-// to the log and the journal. A lambda never runs twice at once for its schedule:
-// a run that is due while the last one goes on waits for its end, within Grace.
-// That is rare, as a run may take half a minute and lines name no second that is
-// less than a minute away: it takes a run that was late.
+// to the log and the journal. A lambda does not run twice at once for its schedule,
+// as long as its gateway reaches etcd: a run that is due while the last one goes on
+// waits for its end, within Grace. That is rare, as a run takes half a minute at
+// most and is due a whole minute after another: it takes one that was late.
 //
 // What was due last is in etcd, so a clock that is set back makes no run a second
 // time. One that is set forward makes runs missed.
@@ -22,8 +25,11 @@ package schedule
 import (
 	"container/heap"
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -78,6 +84,8 @@ func set[T int | time.Duration](v *T, def T) {
 }
 
 const (
+	// stepIn is how long others leave a run to the gateway that is first.
+	stepIn = time.Second
 	// maxNap is how long a clock that was set is not noticed.
 	maxNap = 5 * time.Second
 	// minWait and maxWait bound the wait between attempts while etcd is away.
@@ -99,7 +107,7 @@ type Scheduler struct {
 	entries map[store.LambdaRef]*entry
 	queue   queue
 	running int // workers
-	ended   chan store.LambdaRef
+	ended   chan *job
 }
 
 // New checks the configuration and makes a Scheduler.
@@ -110,7 +118,7 @@ func New(c Config) (*Scheduler, error) {
 	c.setDefaults()
 	return &Scheduler{
 		Config: c, metrics: newMetrics(c.Metrics), writes: make(chan struct{}, maxWrites),
-		entries: map[store.LambdaRef]*entry{}, ended: make(chan store.LambdaRef, c.Runs),
+		entries: map[store.LambdaRef]*entry{}, ended: make(chan *job, c.Runs),
 	}, nil
 }
 
@@ -189,8 +197,8 @@ func (s *Scheduler) serve(w worker) {
 		select {
 		case <-changed:
 		case <-timer:
-		case ref := <-s.ended:
-			s.leave(ref)
+		case j := <-s.ended:
+			s.leave(j)
 		case <-w.presence.Lost():
 			stop()
 			return
@@ -202,13 +210,13 @@ func (s *Scheduler) serve(w worker) {
 	}
 }
 
-// leave notes that a worker has ended.
-func (s *Scheduler) leave(ref store.LambdaRef) {
+// leave notes that a job has ended.
+func (s *Scheduler) leave(j *job) {
 	s.running--
-	if e := s.entries[ref]; e != nil {
-		e.busy = false
+	if e := s.entries[j.ref]; e != nil {
+		e.busy, e.least = false, j.least
 	}
-	s.look(ref)
+	s.look(j.ref)
 }
 
 // look learns what a schedule has become, and when it is next to be attended to.
@@ -227,10 +235,14 @@ func (s *Scheduler) look(ref store.LambdaRef) {
 		return
 	}
 	if e == nil {
-		e = &entry{ref: ref, rank: rand.Uint64(), at: -1}
+		e = &entry{ref: ref, at: -1}
 		s.entries[ref] = e
 	}
 	e.seen = seen
+	if seen.Revision < e.least {
+		s.queue.drop(e)
+		return
+	}
 	due, waits := s.dueOf(e)
 	if !waits {
 		s.queue.drop(e)
@@ -257,7 +269,25 @@ func (s *Scheduler) dueOf(e *entry) (time.Time, bool) {
 		e.times, e.cron = l, e.seen.Schedule.Cron
 	}
 	due := e.times.Next(e.seen.Schedule.After(e.seen.Runs))
-	return due, !due.IsZero()
+	if due.IsZero() {
+		return due, false
+	}
+	if !s.first(e.ref) {
+		due = due.Add(stepIn)
+	}
+	return due, true
+}
+
+// first tells whether the runs of a schedule are this gateway's before they are
+// others': all agree on who that is, and each is for its part of the schedules.
+func (s *Scheduler) first(ref store.LambdaRef) bool {
+	own := weight(s.GatewayID, ref)
+	return !slices.ContainsFunc(s.table.Gateways(), func(id string) bool { return id != s.GatewayID && weight(id, ref) > own })
+}
+
+func weight(gateway string, ref store.LambdaRef) uint64 {
+	sum := sha256.Sum256([]byte(gateway + "/" + ref.Account + "/" + ref.LambdaID))
+	return binary.BigEndian.Uint64(sum[:])
 }
 
 // abandoned tells whether nobody makes a run that has begun: its gateway has died,
@@ -275,7 +305,7 @@ func (s *Scheduler) startDue(now time.Time, w worker) {
 		s.running++
 		j := &job{worker: w, ref: e.ref, seen: e.seen, times: e.times}
 		go func() {
-			defer func() { s.ended <- j.ref }()
+			defer func() { s.ended <- j }()
 			j.do()
 		}()
 	}
@@ -297,10 +327,13 @@ func (s *Scheduler) logOf(seen store.Planned) *zerolog.Logger {
 
 // sleep waits for about d, or until ctx ends.
 func sleep(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d/2 + rand.N(d)) // gateways that failed together try again apart
+	t := time.NewTimer(jitter(d))
 	defer t.Stop()
 	select {
 	case <-t.C:
 	case <-ctx.Done():
 	}
 }
+
+// jitter spreads the waits of gateways that failed together.
+func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d) }

@@ -42,19 +42,15 @@ type job struct {
 	ref   store.LambdaRef
 	seen  store.Planned
 	times Times
-	known int64 // revision from which its outcome is known
+	least int64 // Revision of the schedule that its outcome has
 }
 
-// do makes a run, tells of missed ones, or ends what a dead gateway has left. When
-// it returns the table knows the outcome, or etcd is away.
+// do makes a run, tells of missed ones, or ends what a dead gateway has left.
 func (j *job) do() {
 	if j.seen.Runs.Running() {
 		j.abandon()
 	} else {
 		j.keepTime()
-	}
-	if j.life.Err() == nil {
-		_ = j.table.WaitFor(j.life, j.known) // else what is done next is refused by the store, and done again
 	}
 }
 
@@ -62,7 +58,7 @@ func (j *job) keepTime() {
 	p := planAt(j.times, j.seen.Schedule.After(j.seen.Runs), j.Clock.Now(), j.Grace)
 	switch {
 	case !p.due.IsZero():
-		j.make(p)
+		j.makeRun(p)
 	case p.missed > 0:
 		j.miss(p)
 	}
@@ -77,7 +73,7 @@ func (j *job) write(f func(context.Context) (int64, error)) error {
 	}
 	defer func() { <-j.writes }()
 	revision, err := f(j.life)
-	j.known = max(j.known, revision)
+	j.least = max(j.least, revision)
 	return err
 }
 
@@ -87,15 +83,21 @@ func (j *job) log() *zerolog.Logger { return j.logOf(j.seen) }
 // pause tells of a write that failed, and waits before its schedule is looked
 // at again.
 func (j *job) pause(err error) {
-	if err == nil || store.Lost(err) || j.stopped.Err() != nil {
+	switch {
+	case err == nil || j.stopped.Err() != nil:
+		return
+	case store.Lost(err):
+		if j.least == 0 {
+			sleep(j.stopped, minWait) // the watch will tell why
+		}
 		return
 	}
 	j.log().Warn().Err(err).Msg("a schedule waits for the state store: try again")
 	sleep(j.stopped, maxWait)
 }
 
-// make makes the run of the plan, unless another gateway does.
-func (j *job) make(p plan) {
+// makeRun makes the run of the plan, unless another gateway does.
+func (j *job) makeRun(p plan) {
 	j.metrics.due.Inc()
 	next := p.runs(&j.seen.Schedule, j.seen.Runs)
 	run := lambda.Execution{Due: p.due, RequestID: uuid.NewString(), Gateway: j.GatewayID, StartedAt: j.Clock.Now().UTC()}
@@ -118,7 +120,11 @@ func (j *job) make(p plan) {
 		}
 	}
 	j.log().Info().Str("requestId", run.RequestID).Time("due", run.Due).Dur("lag", lag).Dur("ms", time.Since(began)).
-		Bool("failed", run.Failed).Str("errorCode", run.Code).Msg("run of a schedule")
+		Bool("failed", run.Failed).Func(func(e *zerolog.Event) {
+		if run.Failed {
+			e.Str("errorCode", run.Code)
+		}
+	}).Msg("run of a schedule")
 	j.end(run)
 }
 
@@ -131,16 +137,31 @@ func (j *job) begin(next lambda.Runs) bool {
 			return false
 		}
 		err := j.write(func(ctx context.Context) (int64, error) { return j.Store.StartRun(ctx, j.presence, j.seen, next) })
-		if err == nil || store.Lost(err) {
-			return err == nil
+		switch {
+		case err == nil:
+			return true
+		case store.Lost(err):
+			j.least = j.seen.Revision + 1
+			return false
 		}
 		j.log().Warn().Err(err).Msg("a run waits for the state store: try again")
-		select {
-		case <-j.presence.Lost():
-			return false // and with it what may have been written
-		default:
-			sleep(j.stopped, wait)
+		if !j.outlived(wait) {
+			return false // and what may have been written went with the presence
 		}
+	}
+	return false
+}
+
+// outlived waits for about d, and tells whether the presence lasts and runs are
+// still to be made.
+func (j *job) outlived(d time.Duration) bool {
+	t := time.NewTimer(jitter(d))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-j.presence.Lost():
+	case <-j.stopped.Done():
 	}
 	return false
 }
@@ -181,8 +202,11 @@ func (j *job) end(run lambda.Execution) {
 func (j *job) miss(p plan) {
 	next := p.runs(&j.seen.Schedule, j.seen.Runs)
 	err := j.write(func(ctx context.Context) (int64, error) { return j.Store.MissRuns(ctx, j.seen, next) })
-	if err == nil {
+	switch {
+	case err == nil:
 		j.tellMissed(p)
+	case store.Lost(err):
+		j.least = j.seen.Revision + 1
 	}
 	j.pause(err)
 }

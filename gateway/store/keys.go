@@ -40,6 +40,7 @@ import (
 //	/sluice/schedule/lines/<account>/<lambda>          Schedule
 //	/sluice/schedule/runs/<account>/<lambda>           Runs, what became of the schedule's
 //	/sluice/schedule/runners/<account>/<lambda>        id of the gateway that makes a run, under its lease
+//	/sluice/schedule/gateways/<gateway>                nothing: it makes runs, under its lease
 //	/sluice/secrets/<account>/<key>                    SealedSecret, where the gateway keeps secrets itself
 //	/sluice/secretskey                                 id of the key that those are sealed with
 //	/sluice/events/<account>/<event>/<lambda>          nothing: a saved lambda is bound to the event
@@ -101,6 +102,7 @@ const (
 	linesRoot     = timesRoot + "lines/"
 	runsRoot      = timesRoot + "runs/"
 	runnersRoot   = timesRoot + "runners/"
+	attendRoot    = timesRoot + "gateways/"
 )
 
 // maxSegment is the largest part of a key that comes from outside, in bytes.

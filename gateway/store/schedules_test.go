@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -398,6 +399,19 @@ func TestRuns(t *testing.T) {
 		require.NoError(t, err, "it lived, and knows better")
 		require.False(t, planned(t, s, c).Runs.Last.Failed)
 	})
+	t.Run("a timetable tells which gateways attend", func(t *testing.T) {
+		table := timetable(t, s)
+		c := scheduled(t)
+		require.Eventually(t, func() bool { _, ok := table.Of(refOf(c)); return ok }, 10*time.Second, time.Millisecond)
+		table.Take()
+		r := attend(t, s)
+		require.Eventually(t, func() bool { return slices.Contains(table.Gateways(), r.ID) }, 10*time.Second, time.Millisecond)
+		require.Subset(t, table.Gateways(), []string{p.ID, q.ID})
+		require.True(t, slices.IsSorted(table.Gateways()))
+		require.Contains(t, table.Take(), refOf(c), "whose it is may have changed")
+		r.Close(t.Context())
+		require.Eventually(t, func() bool { return !slices.Contains(table.Gateways(), r.ID) }, 10*time.Second, time.Millisecond)
+	})
 	t.Run("a timetable tells what has changed, and only that", func(t *testing.T) {
 		table := timetable(t, s)
 		table.Take()
@@ -409,10 +423,10 @@ func TestRuns(t *testing.T) {
 		revision, err := s.MissRuns(t.Context(), planned(t, s, c), lambda.Runs{ScheduleID: c.ID, Due: c.From, Missed: 1})
 		require.NoError(t, err)
 		<-changed
-		require.NoError(t, table.WaitFor(t.Context(), revision))
 		require.Equal(t, []store.LambdaRef{refOf(c)}, table.Take())
 		seen, ok := table.Of(refOf(c))
 		require.True(t, ok)
 		require.Equal(t, 1, seen.Runs.Missed)
+		require.Equal(t, revision, seen.Revision)
 	})
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/rs/zerolog"
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/sluice-faas/sluice/gateway/lambda"
@@ -25,6 +27,9 @@ type Planned struct {
 	// Runner is the gateway that makes a run; empty when none does, or when it has
 	// died meanwhile.
 	Runner string
+	// Revision is of the latest change of the schedule or of what became of its
+	// runs.
+	Revision int64
 
 	revision, runsRevision, runnerRevision int64
 }
@@ -39,6 +44,7 @@ type Timetable struct {
 	lines   map[LambdaRef]*line
 	runs    map[LambdaRef]*runs
 	runners map[LambdaRef]*claim
+	present []string               // never changed in place
 	changed map[LambdaRef]struct{} // since the last Take
 }
 
@@ -67,11 +73,6 @@ func (s *Store) OpenTimetable(ctx context.Context) (*Timetable, error) {
 // Close stops following.
 func (t *Timetable) Close() { t.follower.close() }
 
-// WaitFor returns when everything up to revision is known.
-func (t *Timetable) WaitFor(ctx context.Context, revision int64) error {
-	return t.follower.waitFor(ctx, revision)
-}
-
 // Changed gives a channel that is closed at the next change. Take it before
 // Take, and no change is missed.
 func (t *Timetable) Changed() <-chan struct{} {
@@ -79,8 +80,16 @@ func (t *Timetable) Changed() <-chan struct{} {
 	return changed
 }
 
+// Gateways tells the ids of the gateways that attend to the schedules, sorted.
+func (t *Timetable) Gateways() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.present
+}
+
 // Take tells the lambdas whose schedules, or runs, have changed since it was
-// called before; at first, all that have a schedule.
+// called before; all that have a schedule when it is called first, and when a
+// gateway came or went.
 func (t *Timetable) Take() []LambdaRef {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -107,6 +116,7 @@ func (t *Timetable) Of(ref LambdaRef) (Planned, bool) {
 			p.Runs = &r.Runs
 		}
 	}
+	p.Revision = max(p.revision, p.runsRevision)
 	if c := t.runners[ref]; c != nil {
 		p.Runner, p.runnerRevision = c.gateway, c.created
 	}
@@ -114,15 +124,20 @@ func (t *Timetable) Of(ref LambdaRef) (Planned, bool) {
 }
 
 func (t *Timetable) clear() {
-	t.lines, t.runs, t.runners = map[LambdaRef]*line{}, map[LambdaRef]*runs{}, map[LambdaRef]*claim{}
+	t.lines, t.runs, t.runners, t.present = map[LambdaRef]*line{}, map[LambdaRef]*runs{}, map[LambdaRef]*claim{}, nil
+}
+
+// touch notes that all have changed.
+func (t *Timetable) touch() {
+	for ref := range t.lines {
+		t.changed[ref] = struct{}{}
+	}
 }
 
 func (t *Timetable) reset(kvs []*mvccpb.KeyValue) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for ref := range t.lines {
-		t.changed[ref] = struct{}{}
-	}
+	t.touch() // what is not listed is gone
 	t.clear()
 	for _, kv := range kvs {
 		t.set(string(kv.Key), kv)
@@ -161,24 +176,46 @@ func (t *Timetable) set(k string, kv *mvccpb.KeyValue) {
 		} else {
 			t.runners[ref] = &claim{string(kv.Value), kv.CreateRevision}
 		}
+	} else if p, ok := parts(k, attendRoot, 1); ok {
+		t.setPresent(p[0], kv != nil)
+		return
 	} else {
 		return
 	}
 	t.changed[ref] = struct{}{}
 }
 
-// Attend makes a presence without a place among the gateways: what is under its
-// lease goes when this gateway dies. ttl is rounded up to seconds; 0 means
-// DefaultGatewayTTL.
+func (t *Timetable) setPresent(id string, here bool) {
+	present := slices.DeleteFunc(slices.Clone(t.present), func(p string) bool { return p == id })
+	if here {
+		present = append(present, id)
+		slices.Sort(present)
+	}
+	t.present = present
+	t.touch()
+}
+
+// Attend makes this gateway known to those that make runs of schedules, as
+// Register does to those that move deployments: what is under its lease goes when
+// it dies. ttl is rounded up to seconds; 0 means DefaultGatewayTTL.
 func (s *Store) Attend(ctx context.Context, id string, ttl time.Duration) (*Presence, error) {
 	if ttl <= 0 {
 		ttl = DefaultGatewayTTL
+	}
+	k, err := key(attendRoot, id)
+	if err != nil {
+		return nil, err
 	}
 	lease, err := s.newLease(ctx, ttl)
 	if err != nil {
 		return nil, fmt.Errorf("attend: %w", err)
 	}
-	p := &Presence{ID: id, store: s, lease: lease, lost: make(chan struct{})}
+	r, err := s.commit(ctx, nil, []clientv3.Op{clientv3.OpPut(k, "", clientv3.WithLease(lease))}, nil)
+	if err != nil {
+		s.revoke(ctx, lease)
+		return nil, fmt.Errorf("attend: %w", err)
+	}
+	p := &Presence{ID: id, Revision: r.Header.Revision, store: s, lease: lease, lost: make(chan struct{})}
 	if err := p.keep(context.WithoutCancel(ctx)); err != nil {
 		s.revoke(ctx, lease)
 		return nil, fmt.Errorf("attend: %w", err)
@@ -187,9 +224,10 @@ func (s *Store) Attend(ctx context.Context, id string, ttl time.Duration) (*Pres
 }
 
 // StartRun records that p's gateway makes the run next.Last, which has not begun.
-// Of all that try, for what they saw of the schedule, one succeeds; for the others
-// it is Lost. Trying again after an error that may have hidden a success is the
-// same success. The revision is one from which the outcome is known.
+// Of all that try, for what they saw of the schedule, one succeeds and gets the
+// Revision that the schedule then has; for the others it is Lost, and it has another
+// than they saw. Trying again after an error that may have hidden a success is the
+// same success. When p has ended it fails, and p.Lost is closed.
 func (s *Store) StartRun(ctx context.Context, p *Presence, seen Planned, next lambda.Runs) (revision int64, err error) {
 	k, err := keysOf(seen.Schedule.Account, seen.Schedule.LambdaID)
 	if err != nil {
@@ -203,6 +241,9 @@ func (s *Store) StartRun(ctx context.Context, p *Presence, seen Planned, next la
 		[]clientv3.Cmp{unchanged(k.schedule, seen.revision), unchanged(k.runs, seen.runsRevision), absent(k.runner)},
 		[]clientv3.Op{clientv3.OpPut(k.runs, value), clientv3.OpPut(k.runner, p.ID, clientv3.WithLease(p.lease))},
 		[]clientv3.Op{clientv3.OpGet(k.runs), clientv3.OpGet(k.runner)})
+	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		p.cancel() // etcd took this gateway for dead before it knew itself
+	}
 	if err != nil {
 		return 0, fmt.Errorf("start a run of schedule %s: %w", seen.Schedule.ID, err)
 	}
@@ -215,9 +256,9 @@ func (s *Store) StartRun(ctx context.Context, p *Presence, seen Planned, next la
 	}
 	runner := first(r, 1)
 	if now.Running() && now.Last.RequestID == next.Last.RequestID && runner != nil && runner.Lease == int64(p.lease) {
-		return r.Header.Revision, nil
+		return modRevision(first(r, 0)), nil
 	}
-	return r.Header.Revision, errNotPlanned(seen)
+	return 0, errNotPlanned(seen)
 }
 
 // MissRuns records runs that were missed, under the same conditions.
@@ -254,14 +295,14 @@ func (s *Store) putRuns(ctx context.Context, seen Planned, next lambda.Runs, wha
 		return 0, fmt.Errorf("%s %s: %w", what, seen.Schedule.ID, err)
 	}
 	if !r.Succeeded {
-		return r.Header.Revision, errNotPlanned(seen)
+		return 0, errNotPlanned(seen)
 	}
 	return r.Header.Revision, nil
 }
 
 // EndRun records how the run ended that was started with end's RequestID. A
 // schedule that has been deleted meanwhile, or whose run was abandoned and followed
-// by another, is left as it is. The revision is one from which the outcome is known.
+// by another, is left as it is, and the revision is 0.
 func (s *Store) EndRun(ctx context.Context, ref LambdaRef, end lambda.Execution) (revision int64, err error) {
 	k, err := keysOf(ref.Account, ref.LambdaID)
 	if err != nil {
@@ -274,7 +315,7 @@ func (s *Store) EndRun(ctx context.Context, ref LambdaRef, end lambda.Execution)
 		}
 		r, err := decodeNew[lambda.Runs](first(seen, 0))
 		if err != nil || r == nil || r.Last == nil || r.Last.RequestID != end.RequestID {
-			return seen.Header.Revision, err
+			return 0, err
 		}
 		r.Last = &end
 		value, err := encode(r)
