@@ -77,6 +77,8 @@ type App struct {
 	journal   *journal.Journal
 	secrets   *secret.Service
 	specs     *invoke.Specs
+	invoker   *invoke.Dispatcher
+	scheduled chan struct{} // closed when no run of a schedule is under way
 	listeners listeners
 	ready     *readiness
 	metrics   *prometheus.Registry
@@ -140,7 +142,9 @@ func (a *App) start(ctx context.Context) error {
 		{"language runtimes", a.openRuntimes},
 		{"signing keys", a.openAuth},
 		{"deployments", a.openDeployments},
+		{"runs of schedules", a.awaitSchedules},
 		{"services", a.openServices},
+		{"schedules", a.openSchedules},
 		{"demo account", a.seed},
 		{"check of every service", a.probe},
 	} {
@@ -267,6 +271,7 @@ func (a *App) openStore(ctx context.Context) error {
 	}
 	a.store = store.New(client, a.log)
 	a.store.Limits = a.limits
+	a.store.OnScheduleDropped = a.noteDropped
 	if err := a.store.Open(ctx); err != nil {
 		return err
 	}

@@ -129,14 +129,14 @@ func (a *App) newAPI() (*api.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	dispatcher := invoke.New(invoke.Config{
+	a.invoker = invoke.New(invoke.Config{
 		Live: a.views, Records: a.store, Pool: a.pool, Specs: a.specs, RunTimeout: a.limits.RunTime,
 		Journal: a.journal, LogRecords: a.limits.LogRecords, LogCharacters: a.limits.LogCharacters, Log: a.log,
 	})
 	return api.New(api.Config{
 		Log: a.log, Lambdas: a.store, Domains: a.store, Schedules: a.store, Secrets: a.secrets, Receipts: a.store, Identity: a.store, Views: a.views, Live: a.views,
 		Journal: a.journal, Authenticate: authenticator, Auth: a.auth, Directory: d,
-		Invoker: dispatcher, Replays: invoke.NewReplays(invoke.ReplaysConfig{}), Runtimes: a.pool,
+		Invoker: a.invoker, Replays: invoke.NewReplays(invoke.ReplaysConfig{}), Runtimes: a.pool,
 		RuntimeNames: a.runtimeNames(), Templates: a.templates(), Metrics: a.metrics, Limits: a.limits,
 	}), nil
 }
