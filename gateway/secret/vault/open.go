@@ -40,7 +40,7 @@ type Config struct {
 // there. What an operator has to mend is an error that names the setting. A Vault
 // that does not answer, or is sealed, is none: it is given as away, and the Store
 // serves as soon as it is back. The caller must Close what Open returned.
-func Open(ctx context.Context, c Config) (s *Store, away error, err error) { //nolint:revive,staticcheck // away is no failure
+func Open(ctx context.Context, c Config) (s *Store, away error, err error) {
 	client, err := newClient(c)
 	if err != nil {
 		return nil, nil, err

@@ -232,7 +232,8 @@ func (s *session) keep(ctx context.Context, held grant, changed chan struct{}) b
 		select {
 		case r := <-w.RenewCh():
 			s.renewed(held.token, r)
-		case <-w.DoneCh():
+		case err := <-w.DoneCh():
+			s.log.Debug().AnErr("error", cause(err)).Msg("the token of Vault is renewed no longer")
 			if s.owned {
 				return false
 			}

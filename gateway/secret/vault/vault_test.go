@@ -1,7 +1,6 @@
 package vault_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -603,7 +602,7 @@ func TestAnAnswerThatHoldsAValueIsInNoErrorAndNoLog(t *testing.T) {
 	token, err := server.Token(t.Context(), 0, true)
 	require.NoError(t, err)
 	environment(t, "VAULT_ADDR", p.url, "VAULT_TOKEN", token)
-	var log bytes.Buffer
+	var log secrettest.Log
 	c := config(t)
 	c.Log = zerolog.New(&log).Level(zerolog.TraceLevel)
 	s := open(t, c)
