@@ -51,8 +51,12 @@ func (a *App) openSchedules(context.Context) error {
 func (a *App) noteDropped(ctx context.Context, c *lambda.Schedule, by string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteLimit)
 	defer cancel()
+	var name string
+	if rec, err := a.store.Record(ctx, c.Account, c.LambdaID); err == nil { // else the id has to do
+		name = rec.Lambda.Name
+	}
 	err := a.journal.Note(ctx, journal.Activity{
-		Account: c.Account, At: a.store.Now().UTC(), By: by, Action: journal.Delete, Noun: journal.Schedule, ID: c.ID,
+		Account: c.Account, At: a.store.Now().UTC(), By: by, Action: journal.Delete, Noun: journal.Schedule, ID: c.ID, Name: name,
 		Changes: []journal.Change{{Field: "lambdaUUID", Before: c.LambdaID}, {Field: "cronExpression", Before: c.Cron}},
 	})
 	if err != nil {
