@@ -68,6 +68,15 @@ func SecretsRefused(cause error) *Error {
 	}
 }
 
+// SecretUnreadable says that what is stored as one secret is none, or does not
+// open. Others can be read. The cause is as for SecretsUnavailable.
+func SecretUnreadable(cause error) *Error {
+	return &Error{
+		Kind: KindUnavailable, Code: CodeSecretFailed, RetryAfter: time.Second, Err: cause,
+		Message: "what is stored as this secret cannot be read: an operator has to look at it",
+	}
+}
+
 // ClipSecretKey shortens what a caller gives as a key for a message.
 func ClipSecretKey(key string) string {
 	if len(key) > MaxSecretKey {

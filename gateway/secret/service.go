@@ -299,13 +299,14 @@ func (s *Service) use(ctx context.Context, request func(context.Context) error) 
 	}
 	err := request(ctx)
 	<-s.slots
-	switch {
+	switch e := lambda.As(err); {
+	case e != nil && e.Code == lambda.CodeSecretFailed: // it is about one secret
 	case lambda.Is(err, lambda.KindUnavailable):
 		s.metrics.failures.Inc()
 		if s.outage.begin(s.now()) {
 			s.log.Warn().Err(err).Msg("the store of secrets does not answer: lambdas get secrets as they were last read")
 		}
-	case err == nil || lambda.As(err) != nil:
+	case err == nil || e != nil:
 		if s.outage.end() {
 			s.log.Info().Msg("the store of secrets answers again")
 		}

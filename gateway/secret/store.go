@@ -11,7 +11,8 @@ type Store interface {
 	// without Value.
 	List(ctx context.Context, account string) ([]Secret, error)
 	// Read gives a secret with its value. What is not there is
-	// lambda.MissingSecret.
+	// lambda.MissingSecret, and what is stored there but is no secret
+	// lambda.SecretUnreadable.
 	Read(ctx context.Context, account, key string) (*Secret, error)
 	// Create writes a new secret and gives it as List would. A key that exists is
 	// lambda.SecretExists, and more secrets than limit (0: no limit) is

@@ -108,7 +108,7 @@ func (s *Store) Read(ctx context.Context, account, key string) (*secret.Secret, 
 	}
 	one := listed(r)
 	if one.Value, err = s.key.open(r); err != nil {
-		return nil, lambda.SecretsRefused(fmt.Errorf("secret %s of account %s: %w", key, account, err))
+		return nil, lambda.SecretUnreadable(fmt.Errorf("secret %s of account %s: %w", key, account, err))
 	}
 	return &one, nil
 }

@@ -46,7 +46,7 @@ func Open(ctx context.Context, c Config) (s *Store, away error, err error) {
 		return nil, nil, err
 	}
 	s = &Store{
-		client: client, mount: c.Mount, prefix: c.Prefix, graveTime: graveTime,
+		client: client, log: c.Log, mount: c.Mount, prefix: c.Prefix, graveTime: graveTime,
 		transit: c.TransitMount + "/encrypt/" + c.TransitKey,
 	}
 	client.session.start()

@@ -46,6 +46,7 @@ type sight struct {
 	one       *secret.Secret // nil: there is none
 	version   int            // of what is stored all the same
 	tombstone bool
+	foreign   bool      // something that no gateway wrote
 	since     time.Time // when that was stored
 }
 
@@ -77,7 +78,8 @@ func (s *Store) look(ctx context.Context, account, key string) (sight, error) {
 	}
 	one, err := decode(data)
 	if err != nil {
-		return sight{}, lambda.SecretsRefused(fmt.Errorf("what is at %s/data/%s: %w", s.mount, path, err))
+		found.foreign = true
+		return found, nil
 	}
 	one.Account, one.Key, one.Version = account, key, found.version
 	found.one = one

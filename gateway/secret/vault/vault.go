@@ -24,6 +24,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sluice-faas/sluice/gateway/lambda"
@@ -44,6 +45,7 @@ const (
 // Store is a secret.Store.
 type Store struct {
 	client    *client
+	log       zerolog.Logger
 	mount     string        // of KV
 	prefix    string        // folder in it
 	transit   string        // path of the encryption
@@ -68,6 +70,9 @@ func (s *Store) List(ctx context.Context, account string) ([]secret.Secret, erro
 			found, err := s.look(ctx, account, key)
 			if err != nil {
 				return err
+			}
+			if found.foreign {
+				s.log.Warn().Str("account", account).Str("secret", key).Msg("what is in Vault at the place of a secret was not written by a gateway: it is not listed")
 			}
 			if found.one == nil {
 				_ = s.clear(ctx, account, key, found) // the next list tries again
@@ -112,6 +117,8 @@ func (s *Store) Read(ctx context.Context, account, key string) (*secret.Secret, 
 	switch {
 	case err != nil:
 		return nil, err
+	case found.foreign:
+		return nil, lambda.SecretUnreadable(fmt.Errorf("%s of account %s: %w", key, account, errRecord))
 	case found.one == nil:
 		return nil, lambda.MissingSecret(key)
 	}
@@ -135,7 +142,7 @@ func (s *Store) Create(ctx context.Context, one secret.Secret, limit int) (*secr
 	switch {
 	case err != nil:
 		return nil, err
-	case found.one != nil:
+	case found.one != nil || found.foreign:
 		return nil, lambda.SecretExists(one.Key)
 	case found.tombstone && !found.old(s.graveTime):
 		return nil, lambda.SecretsUnavailable(errBeingDeleted)
@@ -200,6 +207,8 @@ func (s *Store) Delete(ctx context.Context, account, key string, version int) er
 		switch {
 		case err != nil:
 			return err
+		case found.foreign:
+			return lambda.SecretUnreadable(errRecord) // it may be somebody's
 		case found.one == nil:
 			return lambda.MissingSecret(key)
 		case version > 0 && found.version != version:

@@ -585,7 +585,18 @@ func TestWhatIsNotTheGatewaysIsLeftAlone(t *testing.T) {
 		require.True(t, lambda.Is(err, lambda.KindUnavailable), "%v", err)
 		require.ErrorContains(t, err, "was not written by a gateway")
 		require.NotContains(t, err.Error(), "plain text of somebody")
+		_, err = s.Create(ctx, secrettest.New("1", key, `1`), 10)
+		require.Equal(t, lambda.CodeSecretExists, lambda.As(err).Code)
+		require.True(t, lambda.Is(s.Delete(ctx, "1", key, 0), lambda.KindUnavailable))
+		left, err := server.Client.Logical().ReadWithContext(ctx, "secret/data/sluice/1/"+key)
+		require.NoError(t, err)
+		require.NotNil(t, left)
 	}
+	_, err := s.Create(ctx, secrettest.New("1", "own", `1`), 10)
+	require.NoError(t, err)
+	all, err := s.List(ctx, "1")
+	require.NoError(t, err)
+	require.Len(t, all, 1, "and keeps nobody from seeing what is theirs")
 	for _, account := range []string{"..", "", "a/b", "1/..", "%2e%2e", "a b", strings.Repeat("1", 101)} {
 		_, err := s.Read(ctx, account, "key")
 		require.True(t, lambda.Is(err, lambda.KindNotFound), "%q: %v", account, err)
