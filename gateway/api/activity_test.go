@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sluice-faas/sluice/gateway/api"
+	"github.com/sluice-faas/sluice/gateway/auth"
 	"github.com/sluice-faas/sluice/gateway/journal"
 	"github.com/sluice-faas/sluice/gateway/lambda"
 )
@@ -82,6 +84,24 @@ func activities(t *testing.T, g *gateway, query string) []activity {
 	return get[struct{ Activities []activity }](t, g, "/activities"+query, g.tokens[lambda.RoleAdmin]).Activities
 }
 
+// changes tells whether a route is there to change something. Logins are not, and
+// calls are in the journal.
+func changes(row api.Row) bool {
+	return row.Method != http.MethodGet && row.Permission != auth.Anyone && row.Permission != auth.Invoke
+}
+
+// routeOf finds the row of the table that a request went to.
+func routeOf(t *testing.T, r *http.Request) string {
+	t.Helper()
+	for _, row := range api.Routes() {
+		if row.Method == r.Method && regexp.MustCompile("^"+parameter.ReplaceAllString(row.Path, "[^/]+")+"$").MatchString(r.URL.Path) {
+			return row.Method + " " + row.Path
+		}
+	}
+	t.Fatalf("%s %s has no route", r.Method, r.URL.Path)
+	return ""
+}
+
 func TestEveryChangeIsAnActivity(t *testing.T) {
 	g := newGateway(t)
 	dev, admin, lpa := g.tokens[lambda.RoleDeveloper], g.tokens[lambda.RoleAdmin], g.tokens[lambda.RoleLPA]
@@ -91,7 +111,8 @@ func TestEveryChangeIsAnActivity(t *testing.T) {
 		run                    func() reply
 		changes                []journal.Change
 	}
-	var id, app, person, domain string
+	var id, app, person, domain, schedule string
+	noted := map[string]bool{} // routes
 	told := func(r reply, at *string, key string) reply {
 		var v map[string]any
 		require.NoError(t, json.Unmarshal([]byte(r.body), &v), r.body)
@@ -99,8 +120,9 @@ func TestEveryChangeIsAnActivity(t *testing.T) {
 		return r
 	}
 	const (
-		people = "/configuration/le-users"
-		apps   = "/configuration/app-install/installations"
+		lambdaID = "<id>" // in what is expected, before there is one
+		people   = "/configuration/le-users"
+		apps     = "/configuration/app-install/installations"
 	)
 	for i, s := range []step{
 		{"faas-developer", "create", "lambda", "first", 201, func() reply { return told(g.do("POST", "/lambdas", dev, createBody("first", "a\n")), &id, "uuid") }, []journal.Change{
@@ -119,6 +141,15 @@ func TestEveryChangeIsAnActivity(t *testing.T) {
 			g.carryOut(id, nil)
 			return g.do("PUT", "/lambdas/"+id, dev, `{"version":2,"description":"third"}`)
 		}, []journal.Change{{Field: "description", Before: "new", After: "third"}}},
+		{"faas-developer", "create", "schedule", "first", 201, func() reply {
+			return told(g.do("POST", "/schedules", dev, `{"lambdaUUID":"`+id+`","cronExpression":"0 0 1 1 *"}`), &schedule, "uuid")
+		}, []journal.Change{
+			{Field: "lambdaUUID", After: lambdaID}, {Field: "cronExpression", After: "0 0 1 1 *"}, {Field: "isActive", After: "true"},
+		}},
+		{"faas-admin", "update", "schedule", "first", 200, func() reply { return g.do("PUT", "/schedules/"+schedule, admin, `{"isActive":false}`) }, []journal.Change{{Field: "isActive", Before: "true"}}},
+		{"faas-admin", "delete", "schedule", "first", 200, func() reply { return g.do("DELETE", "/schedules/"+schedule, admin, "") }, []journal.Change{
+			{Field: "lambdaUUID", Before: lambdaID}, {Field: "cronExpression", Before: "0 0 1 1 *"},
+		}},
 		{"faas-developer", "deploy", "lambda", "first", 202, func() reply { return g.do("POST", "/deployments/"+id, dev, "", "Idempotency-Key", "k") }, []journal.Change{{Field: "version", Before: "2", After: "3"}}},
 		{"", "", "", "", 202, func() reply { return g.do("POST", "/deployments/"+id, dev, "", "Idempotency-Key", "k") }, nil},
 		{"faas-developer", "rollback", "lambda", "first", 202, func() reply {
@@ -140,6 +171,10 @@ func TestEveryChangeIsAnActivity(t *testing.T) {
 			return told(g.do("POST", "/proxy-settings", admin, `{"domain":"a.example.com"}`), &domain, "id")
 		}, nil},
 		{"faas-admin", "delete", "domain", "a.example.com", 200, func() reply { return g.do("DELETE", "/proxy-settings/"+domain, admin, "") }, nil},
+		{"faas-admin", "create", "secret", "s", 201, func() reply { return g.do("POST", "/secrets", admin, `{"key":"s","value":"very-secret-value"}`) }, nil},
+		{"faas-admin", "update", "secret", "s", 200, func() reply { return g.do("PUT", "/secrets/s", admin, `{"value":"very-secret-value-2"}`) }, []journal.Change{{Field: "value", After: "set anew"}}},
+		{"faas-admin", "reveal", "secret", "s", 200, func() reply { return g.do("GET", "/secrets/s", admin, "") }, nil},
+		{"faas-admin", "delete", "secret", "s", 200, func() reply { return g.do("DELETE", "/secrets/s", admin, "") }, nil},
 		{"lpa", "create", "profile", "Agent", 201, func() reply { return g.do("PUT", people+"/profiles/Agent", lpa, `{"roles":["FaaS-Developer"]}`) }, []journal.Change{{Field: "roles", After: "FaaS-Developer"}}},
 		{"lpa", "update", "profile", "Agent", 200, func() reply { return g.do("PUT", people+"/profiles/Agent", lpa, `{"roles":["FaaS-Admin"]}`) }, []journal.Change{{Field: "roles", Before: "FaaS-Developer", After: "FaaS-Admin"}}},
 		{"", "", "", "", 200, func() reply { return g.do("PUT", people+"/profiles/Agent", lpa, `{"roles":["FaaS-Admin"]}`) }, nil},
@@ -178,14 +213,20 @@ func TestEveryChangeIsAnActivity(t *testing.T) {
 			continue
 		}
 		require.Len(t, after, len(before)+1, "step %d", i)
+		noted[routeOf(t, r.Request)] = true
 		newest := after[0]
 		require.Equal(t, []string{s.by, s.action, s.noun, s.name, r.Header.Get("X-Request-ID")}, []string{newest.By, newest.Action, newest.Noun, newest.Name, newest.RequestID}, "step %d", i)
 		if s.changes == nil {
 			s.changes = []journal.Change{}
 		}
+		for k := range s.changes {
+			for _, text := range []*string{&s.changes[k].Before, &s.changes[k].After} {
+				*text = strings.Replace(*text, lambdaID, id, 1)
+			}
+		}
 		require.Equal(t, s.changes, newest.Changes, "step %d", i)
 		require.WithinDuration(t, time.Now(), newest.Timestamp, time.Minute)
-		for _, kept := range []string{"lambda", "user", "app", "domain"} {
+		for _, kept := range []string{"lambda", "user", "app", "domain", "schedule"} {
 			require.False(t, s.noun == kept && newest.ID == "", "step %d has no id", i)
 		}
 	}
@@ -193,11 +234,19 @@ func TestEveryChangeIsAnActivity(t *testing.T) {
 	t.Run("the operator's too", func(t *testing.T) {
 		r := g.operate("POST", "/api/accounts", `{"id":"777","name":"new"}`)
 		require.Equal(t, http.StatusCreated, r.StatusCode, r.body)
+		noted[routeOf(t, r.Request)] = true
 		r = g.operate("GET", "/api/account/777/activities", "")
 		require.Contains(t, r.body, `"by":"operator","action":"create","noun":"account","id":"777","name":"new"`)
 		r = g.operate("POST", "/api/account/"+account+"/proxy-settings", `{"domain":"b.example.com"}`)
 		require.Equal(t, http.StatusCreated, r.StatusCode, r.body)
 		require.Equal(t, "operator", activities(t, g, "")[0].By)
+	})
+	t.Run("there is no other route that changes anything", func(t *testing.T) {
+		for _, row := range api.Routes() {
+			if changes(row) {
+				require.True(t, noted[row.Method+" "+row.Path], "%s %s leaves no activity: have it note one, and add it here", row.Method, row.Path)
+			}
+		}
 	})
 	t.Run("without any secret", func(t *testing.T) {
 		all := g.do("GET", "/activities?limit=1000", lpa, "").body
@@ -208,8 +257,8 @@ func TestEveryChangeIsAnActivity(t *testing.T) {
 	})
 	t.Run("found by noun, id, person, action and time", func(t *testing.T) {
 		for query, want := range map[string]int{
-			"?noun=lambda": 8, "?noun=lambda&action=deploy": 2, "?id=" + id: 8, "?by=faas-admin": 2, "?by=nobody": 0, "?action=delete&noun=user": 1, "?noun=secret": 0,
-			"?noun=lambda&limit=3": 3, "?noun=lambda&startTimestamp=0&endTimestamp=1000000": 0, "?noun=&by=&action=&id=&limit=&userId=x&v=1": 22,
+			"?noun=lambda": 8, "?noun=lambda&action=deploy": 2, "?id=" + id: 8, "?by=faas-admin": 8, "?by=nobody": 0, "?action=delete&noun=user": 1, "?noun=secret": 4, "?action=reveal": 1, "?noun=schedule": 3,
+			"?noun=lambda&limit=3": 3, "?noun=lambda&startTimestamp=0&endTimestamp=1000000": 0, "?noun=&by=&action=&id=&limit=&userId=x&v=1": 29,
 		} {
 			require.Len(t, activities(t, g, query), want, query)
 		}
