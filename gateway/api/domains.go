@@ -68,6 +68,9 @@ func (s *Server) addDomain(w http.ResponseWriter, r *http.Request) error {
 		return fmt.Errorf("add domain: %w", err)
 	}
 	markReplay(w, replayed)
+	if !replayed {
+		s.note(q, journal.Activity{Action: journal.Create, Noun: journal.Domain, ID: id, Name: name})
+	}
 	n, err := strconv.Atoi(id)
 	if err != nil {
 		return fmt.Errorf("domain id: %w", err)
@@ -75,9 +78,6 @@ func (s *Server) addDomain(w http.ResponseWriter, r *http.Request) error {
 	d, err := s.domains.Domain(q, q.account(), n)
 	if err != nil {
 		return fmt.Errorf("read domain: %w", err)
-	}
-	if !replayed {
-		s.note(q, journal.Activity{Action: journal.Create, Noun: journal.Domain, ID: id, Name: d.Name})
 	}
 	return respond(w, http.StatusCreated, viewDomain(d))
 }

@@ -33,6 +33,7 @@ func SetTailPulse(s *Server, every time.Duration) { s.tails.pulse = every }
 type Row struct {
 	Method, Path string
 	Permission   auth.Permission
+	Changes      bool
 }
 
 // Routes gives the whole table.
@@ -40,7 +41,7 @@ func Routes() []Row {
 	s := &Server{}
 	var rows []Row
 	for _, r := range s.routes() {
-		rows = append(rows, Row{r.method, r.path, r.permission})
+		rows = append(rows, Row{r.method, r.path, r.permission, r.changes()})
 	}
 	return rows
 }
@@ -100,3 +101,6 @@ func (s *Server) SpendAll(account string) {
 // SetIdentity puts something between s and who there is. Call it before the first
 // request.
 func (s *Server) SetIdentity(wrap func(Identity) Identity) { s.identity = wrap(s.identity) }
+
+// SetDomains is SetIdentity for the whitelist.
+func (s *Server) SetDomains(wrap func(Domains) Domains) { s.domains = wrap(s.domains) }

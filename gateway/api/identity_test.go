@@ -491,11 +491,17 @@ type left struct {
 func (l left) UpdateUser(ctx context.Context, account, id string, change func(*lambda.User) error) (*lambda.User, error) {
 	u, err := l.Identity.UpdateUser(ctx, account, id, change)
 	l.leave()
-	select { // the gateway notices it in a moment, if it looks
+	waitToNotice(ctx)
+	return u, err
+}
+
+// waitToNotice gives the gateway the moment that it takes to notice that the caller
+// has left, if it looks.
+func waitToNotice(ctx context.Context) {
+	select {
 	case <-ctx.Done():
 	case <-time.After(500 * time.Millisecond):
 	}
-	return u, err
 }
 
 func TestSessionsEndWithTheOldPasswordAlsoWhenWhoResetItLeft(t *testing.T) {

@@ -373,7 +373,7 @@ func (s *Server) checkCode(r *http.Request, l *lambda.Lambda) error {
 	for i, d := range l.Dependencies {
 		deps[i] = host.Dependency{Name: d.Key, Version: d.Value}
 	}
-	built, err := s.runtimes.Build(r.Context(), l.Runtime, l.Code, deps)
+	built, err := s.runtimes.Build(of(r).caller, l.Runtime, l.Code, deps)
 	if err != nil {
 		return &lambda.Error{
 			Kind: lambda.KindUnavailable, Code: lambda.CodeRuntimeUnavailable, Phase: lambda.PhaseStart, RetryAfter: time.Second,

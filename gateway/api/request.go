@@ -40,6 +40,7 @@ type request struct {
 	body      []byte // of a management request, once it is decoded
 	release   func() // gives back the room that body has, when the request ends
 	start     time.Time
+	caller    context.Context // ends when the caller leaves, as Context does but for changes
 
 	// Filled by handlers for the log line.
 	lambdaID string
@@ -75,6 +76,18 @@ func of(r *http.Request) *request {
 }
 
 func (q *request) account() string { return q.params.ByName("account") }
+
+// changeLimit bounds a request that changes something.
+const changeLimit = time.Minute
+
+// persist has the request go on when its caller leaves. Otherwise who leaves at the
+// right moment could make a change that is not among the activities. The caller of
+// persist ends what it returns.
+func (q *request) persist() context.CancelFunc {
+	var cancel context.CancelFunc
+	q.Context, cancel = context.WithTimeout(context.WithoutCancel(q.Context), changeLimit)
+	return cancel
+}
 
 // end gives back what the request held.
 func (q *request) end() {

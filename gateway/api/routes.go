@@ -34,6 +34,12 @@ type route struct {
 	handle     handler
 }
 
+// changes tells whether the route is there to change something, and so leaves an
+// activity. Calls are in the journal, and logins change nothing.
+func (r *route) changes() bool {
+	return r.method != http.MethodGet && r.permission != auth.Anyone && r.permission != auth.Invoke
+}
+
 // routes is every way into the gateway.
 func (s *Server) routes() []route {
 	const (

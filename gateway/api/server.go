@@ -255,9 +255,9 @@ func (s *Server) plain(from origin, h handler) http.Handler {
 // host check, authentication, authorization, a panic guard, metrics and the one
 // log line.
 func (s *Server) serve(row *route, from origin) httprouter.Handle {
-	observe := s.metrics.route(row)
+	observe, changes := s.metrics.route(row), row.changes()
 	return func(rw http.ResponseWriter, r *http.Request, params httprouter.Params) {
-		q := &request{Context: r.Context(), params: params, route: row, origin: from, start: s.now()}
+		q := &request{Context: r.Context(), caller: r.Context(), params: params, route: row, origin: from, start: s.now()}
 		w := &answer{ResponseWriter: rw}
 		defer q.end()
 		defer func() {
@@ -279,6 +279,9 @@ func (s *Server) serve(row *route, from origin) httprouter.Handle {
 		}
 		if err == nil {
 			err = s.admit(w, r, q)
+		}
+		if err == nil && changes {
+			defer q.persist()()
 		}
 		if err == nil {
 			err = row.handle(w, r.WithContext(q))

@@ -20,9 +20,6 @@ import (
 // thought of.
 const minPassword = 8
 
-// resetLimit bounds a new password with the end of all sessions and tokens.
-const resetLimit = 30 * time.Second
-
 // userView is a user as those see them who manage users. Of roles and profile a
 // user has one; effectiveRoles are what follows.
 type userView struct {
@@ -215,11 +212,7 @@ func (s *Server) resetPassword(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	// Whoever asked for it may leave, and still the sessions must not outlive the old
-	// password.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(q), resetLimit)
-	defer cancel()
-	u, err := s.identity.UpdateUser(ctx, q.account(), id, func(u *lambda.User) error {
+	u, err := s.identity.UpdateUser(q, q.account(), id, func(u *lambda.User) error {
 		u.PasswordHash, u.PasswordSetAt = hash, s.now().UTC()
 		return s.spend(q, u)
 	})
@@ -229,7 +222,7 @@ func (s *Server) resetPassword(w http.ResponseWriter, r *http.Request) error {
 	var c changes
 	c.hidden("password")
 	s.note(q, journal.Activity{Action: journal.Update, Noun: journal.User, ID: u.ID, Name: u.LoginName, Changes: c})
-	if err := s.identity.EndUserSessions(ctx, q.account(), id); err != nil {
+	if err := s.identity.EndUserSessions(q, q.account(), id); err != nil {
 		return fmt.Errorf("end the sessions of the old password: %w", err)
 	}
 	s.auth.Forgive(u.Account, u.LoginName)
@@ -247,6 +240,6 @@ func (s *Server) newPassword(q *request, given string) (told, hash string, err e
 		told = auth.NewPassword()
 		given = told
 	}
-	hash, err = s.auth.HashPassword(q, q.account(), given)
+	hash, err = s.auth.HashPassword(q.caller, q.account(), given)
 	return told, hash, err
 }
