@@ -17,10 +17,6 @@ import (
 const (
 	// noteLimit bounds the wait for the disk.
 	noteLimit = 5 * time.Second
-	// maxValue and maxDiff bound what is kept of one value and of one difference,
-	// in bytes.
-	maxValue = 2_000
-	maxDiff  = 64 << 10
 	// setAnew stands for a value that nobody may read.
 	setAnew = "set anew"
 )
@@ -50,13 +46,13 @@ func (s *Server) note(q *request, a journal.Activity) {
 }
 
 // changes are what an activity changed, field by field. Its methods add what
-// differs and nothing else.
+// differs and nothing else, whole: the journal cuts what is too long.
 type changes []journal.Change
 
 // value compares short texts.
 func (c *changes) value(field, before, after string) {
 	if before != after {
-		*c = append(*c, journal.Change{Field: field, Before: cut(before, maxValue), After: cut(after, maxValue)})
+		*c = append(*c, journal.Change{Field: field, Before: before, After: after})
 	}
 }
 
@@ -68,7 +64,7 @@ func (c *changes) hidden(field string) {
 // text compares long texts, line by line.
 func (c *changes) text(field, before, after string) {
 	if before != after {
-		*c = append(*c, journal.Change{Field: field, Diff: cut(difference(field, before, after), maxDiff)})
+		*c = append(*c, journal.Change{Field: field, Diff: difference(field, before, after)})
 	}
 }
 
@@ -110,7 +106,7 @@ func (c *changes) pairs(field string, before, after []lambda.Pair) {
 		next, has := now[name]
 		switch {
 		case had != has:
-			*c = append(*c, journal.Change{Field: field + "." + name, Before: cut(value, maxValue), After: cut(next, maxValue)})
+			*c = append(*c, journal.Change{Field: field + "." + name, Before: value, After: next})
 		default:
 			c.value(field+"."+name, value, next)
 		}
@@ -123,15 +119,6 @@ func valuesOf(pairs []lambda.Pair) map[string]string {
 		values[p.Key] = p.Value
 	}
 	return values
-}
-
-// cut keeps the beginning of a text and says how much is gone.
-func cut(s string, most int) string {
-	if len(s) <= most {
-		return s
-	}
-	kept := strings.ToValidUTF8(s[:most], "")
-	return fmt.Sprintf("%s… (%d bytes more)", kept, len(s)-len(kept))
 }
 
 // What differs between two states of each noun; the one before is the zero value
