@@ -279,7 +279,7 @@ func (b *book) keep(rows []keptTotal) error {
 				}
 				ids[r.key] = id
 			}
-			if _, err := insert.Exec(append([]any{id, r.slot}, r.sum.values()...)...); err != nil {
+			if _, err := insert.Exec(append([]any{r.slot, id}, r.sum.values()...)...); err != nil {
 				return err
 			}
 		}
@@ -287,7 +287,7 @@ func (b *book) keep(rows []keptTotal) error {
 	})
 }
 
-var replaceTotal = `INSERT OR REPLACE INTO total (lambda, slot, ` + countColumns(", ") + `) VALUES (?, ?` + repeat(", ?", len(States)+classes) + `)`
+var replaceTotal = `INSERT OR REPLACE INTO total (slot, lambda, ` + countColumns(", ") + `) VALUES (?, ?` + repeat(", ?", len(States)+classes) + `)`
 
 func repeat(s string, n int) (all string) {
 	for range n {

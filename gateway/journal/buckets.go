@@ -119,7 +119,13 @@ func (j *Journal) totals(ctx context.Context, key sourceKey, first, end int64, d
 
 func dayOfSlot(slot int64) day { return day(floorDiv(slot*slotSeconds, 86400)) }
 
-var selectTotals = `SELECT slot, ` + countColumns(", ") + ` FROM total WHERE lambda = ? AND slot >= ? AND slot < ?`
+// selectTotals looks for each slot of a lambda on its own: all lambdas' totals of
+// a slot are together.
+var selectTotals = `WITH RECURSIVE wanted (slot) AS (
+		SELECT min(slot) FROM total WHERE slot >= ?2 AND slot < ?3
+		UNION ALL SELECT (SELECT min(total.slot) FROM total WHERE total.slot > wanted.slot AND total.slot < ?3) FROM wanted WHERE wanted.slot IS NOT NULL
+	)
+	SELECT slot, ` + countColumns(", ") + ` FROM wanted CROSS JOIN total USING (slot) WHERE lambda = ?1`
 
 func readTotals(ctx context.Context, db *sql.DB, key sourceKey, first, end int64, do func(slot int64, s *sum)) (err error) {
 	sources, err := lambdasOf(ctx, db, `account = ? AND lambda_id = ?`, key.account, key.lambdaID)

@@ -28,7 +28,8 @@ const (
 // The id of a block says of which lambda it is and when it was written, so that
 // the blocks of a lambda lie side by side in the order of time, and a stretch of
 // time is a range of ids: see blockID. The total with the empty lambda_id is that
-// of the whole account.
+// of the whole account. Totals are in the order of time, as a batch has those of
+// many lambdas and of one slot: they change few pages so.
 var daySchema = `
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO meta VALUES ('written', 0), ('span', 0);
@@ -42,8 +43,8 @@ CREATE TABLE block (
 var totalSchema = `
 CREATE TABLE lambda (id INTEGER PRIMARY KEY, account TEXT NOT NULL, lambda_id TEXT NOT NULL, UNIQUE (account, lambda_id));
 CREATE TABLE total (
-	lambda INTEGER NOT NULL, slot INTEGER NOT NULL, ` + countColumns(" INTEGER NOT NULL, ") + ` INTEGER NOT NULL,
-	PRIMARY KEY (lambda, slot)
+	slot INTEGER NOT NULL, lambda INTEGER NOT NULL, ` + countColumns(" INTEGER NOT NULL, ") + ` INTEGER NOT NULL,
+	PRIMARY KEY (slot, lambda)
 ) WITHOUT ROWID;`
 
 // countColumns are the columns of a count: one for each State, one for each class.
@@ -68,8 +69,8 @@ func countSet(form string) string {
 
 var (
 	insertBlock = `INSERT INTO block (id, first, last, levels, states, calls, lines) VALUES (?, ?, ?, ?, ?, ?, ?)`
-	insertTotal = `INSERT INTO total (lambda, slot, ` + countColumns(", ") + `) VALUES (?, ?` + strings.Repeat(", ?", len(States)+classes) + `)
-		ON CONFLICT (lambda, slot) DO UPDATE SET ` + countSet("X = X + excluded.X")
+	insertTotal = `INSERT INTO total (slot, lambda, ` + countColumns(", ") + `) VALUES (?, ?` + strings.Repeat(", ?", len(States)+classes) + `)
+		ON CONFLICT (slot, lambda) DO UPDATE SET ` + countSet("X = X + excluded.X")
 	insertLambda = `INSERT INTO lambda (id, account, lambda_id) VALUES (?, ?, ?)`
 	selectLambda = `SELECT id FROM lambda WHERE account = ? AND lambda_id = ?`
 	updateMeta   = `UPDATE meta SET value = ? WHERE name = ?`
@@ -233,7 +234,7 @@ func openDay(dir string, d day) (*dayFile, error) {
 	if err := makeFile(path); err != nil {
 		return nil, err
 	}
-	db, err := openDB(path, "page_size(8192)", "journal_mode(wal)", "synchronous(normal)", "journal_size_limit(4194304)", "wal_autocheckpoint(512)", "cache_size(-8192)")
+	db, err := openDB(path, "page_size(4096)", "journal_mode(wal)", "synchronous(normal)", "journal_size_limit(4194304)", "wal_autocheckpoint(1000)", "cache_size(-8192)")
 	if err != nil {
 		return nil, err
 	}
@@ -475,7 +476,7 @@ type accountSlot struct {
 
 func (f *dayFile) writeCount(id int64, c *count) error {
 	args := make([]any, 0, 2+len(States)+classes)
-	args = append(args, id, c.slot)
+	args = append(args, c.slot, id)
 	for _, n := range c.states {
 		args = append(args, int64(n))
 	}

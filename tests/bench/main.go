@@ -3,7 +3,7 @@
 // machine may be busy, so ratios count and absolute figures do not; rounds take
 // turns between the servers so that its moods meet all alike.
 //
-//	go run ./tests/bench [-only throughput,latency,cold,memory,many,list,deploy,region,secrets] [-duration 8s] [-rounds 3] [-profile DIR]
+//	go run ./tests/bench [-only throughput,latency,cold,memory,many,list,deploy,region,secrets,journal] [-duration 8s] [-rounds 3] [-profile DIR]
 //
 // It needs `make build`, wrk, and the peers' packages (npm ci in tests/bench/peers,
 // which it runs itself). Exit code: 0 measured, whatever the table says; 1 could
@@ -26,7 +26,7 @@ import (
 	"github.com/sluice-faas/sluice/tests/dev"
 )
 
-var sections = []string{"throughput", "latency", "cold", "memory", "many", "list", "deploy", "region", "secrets"}
+var sections = []string{"throughput", "latency", "cold", "memory", "many", "list", "deploy", "region", "secrets", "journal"}
 
 // bench is one run.
 type bench struct {
@@ -35,6 +35,7 @@ type bench struct {
 	rounds    int
 	processes int // of the section many
 	lambdas   int // of the section region
+	lines     int // of the section journal
 	profile   string
 
 	root   string // this checkout
@@ -50,6 +51,7 @@ func main() {
 	flag.DurationVar(&b.duration, "duration", 8*time.Second, "length of one round of one server")
 	flag.IntVar(&b.rounds, "rounds", 3, "rounds of every server")
 	flag.IntVar(&b.lambdas, "lambdas", 10_000, "deployed lambdas, in the section region")
+	flag.IntVar(&b.lines, "lines", 10_000_000, "stored log lines, in the section journal")
 	flag.IntVar(&b.processes, "processes", 200, "loaded lambda processes at once, in the section many")
 	flag.StringVar(&b.profile, "profile", "", "folder for CPU profiles of the gateway under load")
 	flag.Parse()
@@ -68,6 +70,9 @@ func (b *bench) run(ctx context.Context) error {
 	if b.lambdas < few+1 {
 		return fmt.Errorf("-lambdas %d: give more than %d", b.lambdas, few)
 	}
+	if b.lines < 30_000 {
+		return fmt.Errorf("-lines %d: give 30000 or more", b.lines)
+	}
 	for _, name := range b.only {
 		if !slices.Contains(sections, name) {
 			return fmt.Errorf("there is no section %q: choose of %s", name, strings.Join(sections, ", "))
@@ -83,6 +88,7 @@ func (b *bench) run(ctx context.Context) error {
 	}{
 		{"throughput", b.throughput}, {"latency", b.latency}, {"cold", b.cold}, {"memory", b.memory}, {"many", b.many},
 		{"list", b.list}, {"deploy", b.deployments}, {"region", b.region}, {"secrets", b.secrets},
+		{"journal", b.journal},
 	} {
 		if !slices.Contains(b.only, section.name) {
 			continue
