@@ -99,8 +99,9 @@ func (s *Service) await(ctx context.Context, n name, a answer) (*Secret, error) 
 
 // UpdateFromLambda gives a secret that exists a new value of its type, for a
 // lambda of the account, and returns it with that value. Errors have the codes
-// and texts of contract/javascript-runtime.md §6.3. The secrets that IsHidden are
-// the platform's, and not changed.
+// and texts of contract/javascript-runtime.md §6.3; it is lambda.KindRateLimited
+// when the account's lambdas write too fast. The secrets that IsHidden are the
+// platform's, and not changed.
 func (s *Service) UpdateFromLambda(ctx context.Context, account, lambdaID, key string, value json.RawMessage) (*Secret, error) {
 	kept, _, err := ParseValue(value, s.limits.SecretValue)
 	switch {
@@ -108,6 +109,9 @@ func (s *Service) UpdateFromLambda(ctx context.Context, account, lambdaID, key s
 		return nil, s.badValue(value, err)
 	case IsHidden(key):
 		return nil, &lambda.Error{Kind: lambda.KindForbidden, Code: lambda.CodeSecretFailed, Message: fmt.Sprintf(textUpdating, key)}
+	}
+	if err := s.budget.take(name{account, key}, len(kept), s.now()); err != nil {
+		return nil, err
 	}
 	changed, err := s.Update(ctx, account, key, Replacement{Value: kept, By: byLambda(lambdaID)})
 	if err != nil {

@@ -78,6 +78,7 @@ type Service struct {
 
 	cache  *cache
 	writes locks
+	budget *budget
 	slots  chan struct{} // of storeRequests
 	outage outage
 
@@ -90,7 +91,7 @@ type Service struct {
 func New(c Config) *Service {
 	s := &Service{
 		store: c.Store, limits: c.Limits, marks: c.Marks, notes: c.Notes, log: c.Log, now: c.Now,
-		cache: newCache(), slots: make(chan struct{}, storeRequests),
+		cache: newCache(), budget: newBudget(), slots: make(chan struct{}, storeRequests),
 	}
 	if s.now == nil {
 		s.now = time.Now

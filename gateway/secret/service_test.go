@@ -509,6 +509,34 @@ func TestUpdatesOfLambdas(t *testing.T) {
 	require.NotContains(t, g.log.String(), "1e400")
 }
 
+func TestLambdasCannotFillTheStoreWithHistory(t *testing.T) {
+	g := newRegion(t).gateway(t)
+	g.create(t, "1", "k", `"a"`)
+	g.create(t, "2", "k", `"a"`)
+	update := func(account string) error {
+		_, err := g.UpdateFromLambda(t.Context(), account, "l1", "k", json.RawMessage(`"`+strings.Repeat(`\u0001`, 10_000)+`"`))
+		return err
+	}
+	written := 0
+	var err error
+	for err == nil && written <= 8<<20 {
+		if err = update("1"); err == nil {
+			written += 60_000
+		}
+	}
+	e := lambda.As(err)
+	require.NotNil(t, e, "8 MiB were written at once")
+	require.Equal(t, lambda.KindRateLimited, e.Kind)
+	require.Equal(t, lambda.CodeSecretFailed, e.Code)
+	require.True(t, strings.HasPrefix(e.Message, "Updating Secret k failed: "), e.Message)
+	require.Greater(t, written, 2<<20)
+	require.NoError(t, update("2"), "another account is not kept from it")
+	g.clock.forward(e.RetryAfter + time.Millisecond)
+	require.NoError(t, update("1"))
+	_, err = g.Update(t.Context(), "1", "k", secret.Replacement{Value: json.RawMessage(`"b"`), By: "admin"})
+	require.NoError(t, err, "people have a limit of their own")
+}
+
 func TestAWriteGoesOnWhenItsCallerLeaves(t *testing.T) {
 	r := newRegion(t)
 	g := r.gateway(t)
