@@ -52,6 +52,12 @@ func (j *Journal) Garble() error {
 // Matches tells whether text is in b, as a query for it finds it.
 func Matches(text string, b []byte) bool { return newMatcher(text).in(b) }
 
+// Compared is Matches for a text that is not empty, and how many letters it compared.
+func Compared(text string, b []byte) (found bool, n int) { return newMatcher(text).find(b) }
+
+// MatchesSmall is Matches the way that is taken when there is much to compare.
+func MatchesSmall(text string, b []byte) bool { return newMatcher(text).inSmall(b) }
+
 // Decode reads the stored forms of calls and lines, and gives the number of each.
 func Decode(calls, lines []byte) (n, m int, err error) {
 	text, err := unsqueeze(nil, calls)

@@ -85,13 +85,24 @@ func commonness(keys []byte) (sum int) {
 // frequent are the bytes that logs are full of, the most frequent first.
 var frequent = []byte(` etaoinsrhldcum0":1-f23pg54,y./86979wvbE{}kxjqz`)
 
+// patience is how many letters are compared for each byte of what is searched,
+// before the way is taken that is as fast for every text. Otherwise a text of many
+// equal letters in lines of the same would take its length times theirs.
+const patience = 4
+
 // in tells whether the text is somewhere in b.
 func (m *matcher) in(b []byte) bool {
 	if m == nil {
 		return true
 	}
+	found, _ := m.find(b)
+	return found
+}
+
+// find is in, and tells how many letters it compared.
+func (m *matcher) find(b []byte) (found bool, compared int) {
 	if len(b) < m.size {
-		return false
+		return false, 0
 	}
 	// Where a match may begin: no further than so that all of it fits.
 	window := b[m.offset : len(b)-m.size+m.offset+1]
@@ -101,30 +112,54 @@ func (m *matcher) in(b []byte) bool {
 			if i < 0 {
 				break
 			}
-			if m.at(b[from+i:]) {
-				return true
+			n := m.at(b[from+i:])
+			if compared += n; n == len(m.letters) {
+				return true, compared
+			}
+			if compared > patience*len(b) {
+				return m.inSmall(b), compared
 			}
 			from += i + 1
 		}
 	}
-	return false
+	return false, compared
 }
 
-// at tells whether b begins with the text; it is as long as that at least.
-func (m *matcher) at(b []byte) bool {
-	for _, l := range m.letters {
+// at tells how many letters b begins with that are the text's; it is as long as
+// the text at least.
+func (m *matcher) at(b []byte) int {
+	for i, l := range m.letters {
 		if l.size == 1 {
 			if c := b[0]; rune(c) != l.small && (c < 'A' || c > 'Z' || rune(c+'a'-'A') != l.small) {
-				return false
+				return i
 			}
 			b = b[1:]
 			continue
 		}
 		r, size := utf8.DecodeRune(b)
 		if size != l.size || r != l.small && small(r) != l.small {
-			return false
+			return i
 		}
 		b = b[size:]
 	}
-	return true
+	return len(m.letters)
+}
+
+// inSmall looks for the text in small letters in b in small letters.
+func (m *matcher) inSmall(b []byte) bool {
+	text := make([]byte, 0, m.size)
+	for _, l := range m.letters {
+		text = utf8.AppendRune(text, l.small)
+	}
+	folded := make([]byte, 0, len(b))
+	for len(b) > 0 {
+		r, size := utf8.DecodeRune(b)
+		if r == utf8.RuneError {
+			folded = append(folded, b[:size]...) // as it is, be it a letter or not
+		} else {
+			folded = utf8.AppendRune(folded, small(r))
+		}
+		b = b[size:]
+	}
+	return bytes.Contains(folded, text)
 }

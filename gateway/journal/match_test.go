@@ -54,7 +54,28 @@ func TestMatchesLikeTheSlowWay(t *testing.T) {
 		}
 		want := strings.Contains(strings.ToLower(in), strings.ToLower(text))
 		require.Equal(t, want, journal.Matches(text, []byte(in)), "%q in %q", text, in)
+		if text != "" {
+			require.Equal(t, want, journal.MatchesSmall(text, []byte(in)), "%q in %q", text, in)
+		}
 	})
+}
+
+// TestNoTextIsExpensive takes those that are compared almost to their end at every
+// place.
+func TestNoTextIsExpensive(t *testing.T) {
+	for _, letter := range []string{"a", "A", "ä", "漢", "\x00"} {
+		in := strings.Repeat(letter, 50_000)
+		most := 5*len(in) + 500
+		for _, end := range []string{"e", "ä", "漢"} {
+			text := strings.Repeat(letter, 499) + end
+			found, compared := journal.Compared(text, []byte(in))
+			require.False(t, found && letter != end)
+			require.LessOrEqual(t, compared, most, "%q…%q", letter, end)
+			found, compared = journal.Compared(text, []byte(in+strings.ToUpper(text)))
+			require.True(t, found, "%q…%q", letter, end)
+			require.LessOrEqual(t, compared, most+5*len(text), "%q…%q", letter, end)
+		}
+	}
 }
 
 func FuzzMatches(f *testing.F) {
