@@ -6,8 +6,6 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/sluice-faas/sluice/gateway/journal"
 )
 
@@ -23,7 +21,7 @@ func (a *App) openJournal(context.Context) (err error) {
 		return fmt.Errorf("the journal: %w", err)
 	}
 	a.closers.push("the journal", a.journal.Close)
-	a.metrics.MustRegister(newJournalCollector(a.journal.Stats))
+	a.metrics.MustRegister(journalCollector(a.journal.Stats))
 	a.ready.checks = append(a.ready.checks, check{name: "journal", probe: a.journal.Check, degrades: true})
 	return nil
 }
@@ -45,51 +43,4 @@ func device(path string) uint64 {
 		return 0
 	}
 	return s.Dev
-}
-
-// journalCollector shows the journal's counts: one snapshot for each scrape.
-type journalCollector struct {
-	stats   func() journal.Stats
-	shown   []shownJournal
-	dropped *prometheus.Desc
-}
-
-type shownJournal struct {
-	desc *prometheus.Desc
-	kind prometheus.ValueType
-	of   func(*journal.Stats) float64
-}
-
-func newJournalCollector(stats func() journal.Stats) *journalCollector {
-	c := &journalCollector{stats: stats}
-	show := func(name, help string, kind prometheus.ValueType, of func(*journal.Stats) float64) {
-		c.shown = append(c.shown, shownJournal{prometheus.NewDesc(name, help, nil, nil), kind, of})
-	}
-	show("sluice_journal_written_total", "Invocations written to the journal.", prometheus.CounterValue, func(s *journal.Stats) float64 { return float64(s.Written) })
-	show("sluice_journal_lost_total", "Invocations that are in no report either.", prometheus.CounterValue, func(s *journal.Stats) float64 { return float64(s.Lost) })
-	show("sluice_journal_queued", "Invocations that wait to be written.", prometheus.GaugeValue, func(s *journal.Stats) float64 { return float64(s.Queued) })
-	show("sluice_journal_queued_bytes", "Memory of the invocations that wait to be written.", prometheus.GaugeValue, func(s *journal.Stats) float64 { return float64(s.QueuedBytes) })
-	show("sluice_journal_bytes", "Size of the journal's files.", prometheus.GaugeValue, func(s *journal.Stats) float64 { return float64(s.Bytes) })
-	show("sluice_journal_damaged_files", "Files of the journal that were damaged and set aside.", prometheus.GaugeValue, func(s *journal.Stats) float64 { return float64(len(s.Damaged)) })
-	c.dropped = prometheus.NewDesc("sluice_journal_dropped_total", "Invocations that are not in the journal, by reason.", []string{"reason"}, nil)
-	return c
-}
-
-// Describe names all that Collect will send.
-func (c *journalCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, s := range c.shown {
-		to <- s.desc
-	}
-	to <- c.dropped
-}
-
-// Collect sends the counts of this moment.
-func (c *journalCollector) Collect(to chan<- prometheus.Metric) {
-	now := c.stats()
-	for _, s := range c.shown {
-		to <- prometheus.MustNewConstMetric(s.desc, s.kind, s.of(&now))
-	}
-	for _, reason := range journal.Reasons {
-		to <- prometheus.MustNewConstMetric(c.dropped, prometheus.CounterValue, float64(now.Dropped[reason]), string(reason))
-	}
 }

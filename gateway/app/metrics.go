@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/sluice-faas/sluice/gateway/journal"
 	"github.com/sluice-faas/sluice/plugins/pool"
 )
 
@@ -20,52 +21,70 @@ func (a *App) registerMetrics(log *logWriter) {
 	)
 }
 
-// poolCollector shows the pool's counts: one snapshot for each scrape.
-type poolCollector struct {
-	stats func() pool.Stats
-	shown []shownStat
+// collector shows counts of S: one snapshot for each scrape.
+type collector[S any] struct {
+	snapshot func() S
+	shown    []shown[S]
 }
 
-type shownStat struct {
+type shown[S any] struct {
 	desc *prometheus.Desc
 	kind prometheus.ValueType
-	of   func(pool.Stats) float64
+	of   func(*S) float64
 }
 
-func newPoolCollector(stats func() pool.Stats) *poolCollector {
-	c := &poolCollector{stats: stats}
-	gauge := func(name, help string, of func(pool.Stats) int) {
-		c.shown = append(c.shown, shownStat{prometheus.NewDesc(name, help, nil, nil), prometheus.GaugeValue,
-			func(s pool.Stats) float64 { return float64(of(s)) }})
-	}
-	counter := func(name, help string, of func(pool.Stats) uint64) {
-		c.shown = append(c.shown, shownStat{prometheus.NewDesc(name, help, nil, nil), prometheus.CounterValue,
-			func(s pool.Stats) float64 { return float64(of(s)) }})
-	}
-	gauge("sluice_processes", "Runtime processes that run.", func(s pool.Stats) int { return s.Processes })
-	gauge("sluice_processes_blank", "Runtime processes started ahead.", func(s pool.Stats) int { return s.Blank })
-	gauge("sluice_processes_loaded", "Runtime processes that have loaded a lambda.", func(s pool.Stats) int { return s.Loaded })
-	gauge("sluice_calls_open", "Calls inside runtime processes.", func(s pool.Stats) int { return s.OpenCalls })
-	gauge("sluice_calls_waiting", "Calls that wait for a runtime process.", func(s pool.Stats) int { return s.Waiting })
-	counter("sluice_processes_launched_total", "Runtime processes launched.", func(s pool.Stats) uint64 { return s.Launched })
-	counter("sluice_process_starts_failed_total", "Launches and loads that failed.", func(s pool.Stats) uint64 { return s.Failed })
-	counter("sluice_processes_exited_total", "Runtime processes that ended without having been asked to.", func(s pool.Stats) uint64 { return s.Exited })
-	counter("sluice_processes_evicted_total", "Runtime processes drained to make room.", func(s pool.Stats) uint64 { return s.Evicted })
-	counter("sluice_calls_cold_total", "Calls that waited for a process to be started or loaded.", func(s pool.Stats) uint64 { return s.ColdCalls })
-	return c
+func (c *collector[S]) gauge(name, help string, of func(*S) float64) {
+	c.shown = append(c.shown, shown[S]{prometheus.NewDesc(name, help, nil, nil), prometheus.GaugeValue, of})
+}
+
+// counter shows a count that only rises; labels may be nil.
+func (c *collector[S]) counter(name, help string, labels prometheus.Labels, of func(*S) float64) {
+	c.shown = append(c.shown, shown[S]{prometheus.NewDesc(name, help, nil, labels), prometheus.CounterValue, of})
 }
 
 // Describe names all that Collect will send.
-func (c *poolCollector) Describe(to chan<- *prometheus.Desc) {
+func (c *collector[S]) Describe(to chan<- *prometheus.Desc) {
 	for _, s := range c.shown {
 		to <- s.desc
 	}
 }
 
 // Collect sends the counts of this moment.
-func (c *poolCollector) Collect(to chan<- prometheus.Metric) {
-	now := c.stats()
+func (c *collector[S]) Collect(to chan<- prometheus.Metric) {
+	now := c.snapshot()
 	for _, s := range c.shown {
-		to <- prometheus.MustNewConstMetric(s.desc, s.kind, s.of(now))
+		to <- prometheus.MustNewConstMetric(s.desc, s.kind, s.of(&now))
 	}
+}
+
+func poolCollector(stats func() pool.Stats) prometheus.Collector {
+	type S = pool.Stats
+	c := &collector[S]{snapshot: stats}
+	c.gauge("sluice_processes", "Runtime processes that run.", func(s *S) float64 { return float64(s.Processes) })
+	c.gauge("sluice_processes_blank", "Runtime processes started ahead.", func(s *S) float64 { return float64(s.Blank) })
+	c.gauge("sluice_processes_loaded", "Runtime processes that have loaded a lambda.", func(s *S) float64 { return float64(s.Loaded) })
+	c.gauge("sluice_calls_open", "Calls inside runtime processes.", func(s *S) float64 { return float64(s.OpenCalls) })
+	c.gauge("sluice_calls_waiting", "Calls that wait for a runtime process.", func(s *S) float64 { return float64(s.Waiting) })
+	c.counter("sluice_processes_launched_total", "Runtime processes launched.", nil, func(s *S) float64 { return float64(s.Launched) })
+	c.counter("sluice_process_starts_failed_total", "Launches and loads that failed.", nil, func(s *S) float64 { return float64(s.Failed) })
+	c.counter("sluice_processes_exited_total", "Runtime processes that ended without having been asked to.", nil, func(s *S) float64 { return float64(s.Exited) })
+	c.counter("sluice_processes_evicted_total", "Runtime processes drained to make room.", nil, func(s *S) float64 { return float64(s.Evicted) })
+	c.counter("sluice_calls_cold_total", "Calls that waited for a process to be started or loaded.", nil, func(s *S) float64 { return float64(s.ColdCalls) })
+	return c
+}
+
+func journalCollector(stats func() journal.Stats) prometheus.Collector {
+	type S = journal.Stats
+	c := &collector[S]{snapshot: stats}
+	c.counter("sluice_journal_written_total", "Invocations written to the journal.", nil, func(s *S) float64 { return float64(s.Written) })
+	for _, reason := range journal.Reasons {
+		c.counter("sluice_journal_dropped_total", "Invocations that are not in the journal, by reason.",
+			prometheus.Labels{"reason": string(reason)}, func(s *S) float64 { return float64(s.Dropped[reason]) })
+	}
+	c.counter("sluice_journal_lost_total", "Invocations that are in no report either.", nil, func(s *S) float64 { return float64(s.Lost) })
+	c.gauge("sluice_journal_queued", "Invocations that wait to be written.", func(s *S) float64 { return float64(s.Queued) })
+	c.gauge("sluice_journal_queued_bytes", "Memory of the invocations that wait to be written.", func(s *S) float64 { return float64(s.QueuedBytes) })
+	c.gauge("sluice_journal_bytes", "Size of the journal's files.", func(s *S) float64 { return float64(s.Bytes) })
+	c.gauge("sluice_journal_damaged_files", "Files of the journal that were damaged and set aside.", func(s *S) float64 { return float64(len(s.Damaged)) })
+	return c
 }

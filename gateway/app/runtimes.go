@@ -33,7 +33,7 @@ func (a *App) openRuntimes(context.Context) (err error) {
 		MaxProcesses: a.limits.AllProcesses, MaxWaiting: a.limits.Waiting,
 	}, a.launch, a.log)
 	a.closers.push("the runtime processes", a.pool.Close)
-	a.metrics.MustRegister(newPoolCollector(a.pool.Stats))
+	a.metrics.MustRegister(poolCollector(a.pool.Stats))
 	a.ready.checks = append(a.ready.checks, check{name: "runtimes", probe: a.checkRuntimes})
 	return nil
 }
