@@ -265,13 +265,16 @@ func TestAGatewayKilledAtAnyStateOfADeploymentLeavesItToTheOthers(t *testing.T) 
 	all.settle(t, all.all)
 }
 
-// copyDemo gives a folder for a gateway that is to know the credentials of g.
+// copyDemo gives a folder for a gateway that is to know the credentials of g, and
+// the key of the secrets in the etcd that they share.
 func copyDemo(t *testing.T, g *dev.Gateway) string {
 	t.Helper()
 	dir := t.TempDir()
-	credentials, err := os.ReadFile(filepath.Join(g.DataDir(), "demo.json"))
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "demo.json"), credentials, 0o600))
+	for _, file := range []string{"demo.json", "secrets.key"} {
+		text, err := os.ReadFile(filepath.Join(g.DataDir(), file))
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, file), text, 0o600))
+	}
 	return dir
 }
 
