@@ -30,7 +30,7 @@ func (a *App) awaitSchedules(context.Context) error {
 // at once.
 func (a *App) openSchedules(context.Context) error {
 	scheduler, err := schedule.New(schedule.Config{
-		GatewayID: newID(), Store: a.store, Invoker: a.invoker, Metrics: a.metrics, Notes: a.journal, Log: a.log, Drain: DrainTimeout,
+		GatewayID: newID(), Store: a.store, Invoker: a.invoker, Live: a.views, Metrics: a.metrics, Notes: a.journal, Log: a.log, Drain: DrainTimeout,
 	})
 	if err != nil {
 		return err

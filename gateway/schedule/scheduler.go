@@ -50,12 +50,18 @@ type Notes interface {
 	Note(ctx context.Context, a journal.Activity) error
 }
 
-// Config is what a Scheduler is made of. The first four fields are required.
+// Live tells from memory what is live of a lambda.
+type Live interface {
+	Live(account, lambdaID string) (*lambda.Live, bool)
+}
+
+// Config is what a Scheduler is made of. The first five fields are required.
 type Config struct {
 	// GatewayID is this process among the gateways: a new one for every start.
 	GatewayID string
 	Store     *store.Store
 	Invoker   Invoker
+	Live      Live
 	Metrics   prometheus.Registerer
 	Notes     Notes // may be nil
 	Log       zerolog.Logger
@@ -112,8 +118,8 @@ type Scheduler struct {
 
 // New checks the configuration and makes a Scheduler.
 func New(c Config) (*Scheduler, error) {
-	if c.GatewayID == "" || c.Store == nil || c.Invoker == nil || c.Metrics == nil {
-		return nil, errors.New("scheduler: GatewayID, Store, Invoker and Metrics are required")
+	if c.GatewayID == "" || c.Store == nil || c.Invoker == nil || c.Live == nil || c.Metrics == nil {
+		return nil, errors.New("scheduler: GatewayID, Store, Invoker, Live and Metrics are required")
 	}
 	c.setDefaults()
 	return &Scheduler{

@@ -134,8 +134,8 @@ func TestRunsThatNoGatewayMadeAreMissedAndSaid(t *testing.T) {
 	for _, a := range w.noted() {
 		if a.ID == hourly.ID {
 			require.Equal(t, journal.Activity{
-				Account: account, At: w.clock.Now(), By: "schedule", Action: journal.Miss, Noun: journal.Schedule, ID: hourly.ID, Name: "0 * * * *",
-				Changes: []journal.Change{{Field: "missed", After: "2"}, {Field: "since", After: "2026-11-24T11:00:00Z"}, {Field: "until", After: "2026-11-24T12:00:00Z"}},
+				Account: account, At: w.clock.Now(), By: "schedule", Action: journal.Miss, Noun: journal.Schedule, ID: hourly.ID, Name: "l",
+				Changes: []journal.Change{{Field: "cronExpression", After: "0 * * * *"}, {Field: "missed", After: "2"}, {Field: "since", After: "2026-11-24T11:00:00Z"}, {Field: "until", After: "2026-11-24T12:00:00Z"}},
 			}, a)
 		}
 	}
@@ -496,5 +496,5 @@ func TestAGatewayThatStartsOrStopsWhileEtcdIsAway(t *testing.T) {
 
 func TestAConfigurationThatLacksSomethingIsRefused(t *testing.T) {
 	_, err := schedule.New(schedule.Config{})
-	require.ErrorContains(t, err, "GatewayID, Store, Invoker and Metrics are required")
+	require.ErrorContains(t, err, "GatewayID, Store, Invoker, Live and Metrics are required")
 }

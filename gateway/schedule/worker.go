@@ -223,9 +223,14 @@ func (j *job) tellMissed(p plan) {
 		return
 	}
 	c := &j.seen.Schedule
+	var name string
+	if live, ok := j.Live.Live(c.Account, c.LambdaID); ok { // else it is being undeployed
+		name = live.Name
+	}
 	err := j.Notes.Note(j.life, journal.Activity{
-		Account: c.Account, At: j.Clock.Now().UTC(), By: "schedule", Action: journal.Miss, Noun: journal.Schedule, ID: c.ID, Name: c.Cron,
+		Account: c.Account, At: j.Clock.Now().UTC(), By: "schedule", Action: journal.Miss, Noun: journal.Schedule, ID: c.ID, Name: name,
 		Changes: []journal.Change{
+			{Field: "cronExpression", After: c.Cron},
 			{Field: "missed", After: strconv.Itoa(p.missed)},
 			{Field: "since", After: p.since.Format(time.RFC3339)},
 			{Field: "until", After: p.until.Format(time.RFC3339)},
