@@ -224,7 +224,7 @@ type dayFile struct {
 	named   int64 // the highest lambda id
 	written int64 // time of the last batch, as in a block's id
 	span    int64 // ms that a batch may be later than what is in it
-	dirty   bool  // written to since the last checkpoint
+	dirty   bool  // written to since it was last brought to disk
 	used    uint64
 }
 
@@ -234,7 +234,7 @@ func openDay(dir string, d day) (*dayFile, error) {
 	if err := makeFile(path); err != nil {
 		return nil, err
 	}
-	db, err := openDB(path, "page_size(4096)", "journal_mode(wal)", "synchronous(normal)", "journal_size_limit(4194304)", "wal_autocheckpoint(1000)", "cache_size(-8192)")
+	db, err := openDB(path, "page_size(4096)", "journal_mode(wal)", "synchronous(normal)", "journal_size_limit(4194304)", "wal_autocheckpoint(4000)", "cache_size(-8192)")
 	if err != nil {
 		return nil, err
 	}
@@ -287,16 +287,6 @@ func (f *dayFile) exec(text string, args ...any) error {
 func (f *dayFile) run(text string) error {
 	_, err := f.conn.ExecContext(context.Background(), text)
 	return err
-}
-
-// checkpoint moves what was written from the log into the file, and has the
-// kernel write both to disk.
-func (f *dayFile) checkpoint() error {
-	if !f.dirty {
-		return nil
-	}
-	f.dirty = false
-	return f.run("PRAGMA wal_checkpoint(PASSIVE)")
 }
 
 // idOf gives the id of a source in this file; 0 when the file names too many.

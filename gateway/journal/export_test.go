@@ -31,6 +31,9 @@ func (j *Journal) LimitPages(n int64) error {
 	return errors.Join(errs...)
 }
 
+// Sync brings to disk at once what otherwise is some seconds later.
+func (j *Journal) Sync(ctx context.Context) { j.writer.syncFiles(ctx) }
+
 // HoldWriter stops the writer until release is called.
 func (j *Journal) HoldWriter() (release func()) {
 	j.writer.mu.Lock()

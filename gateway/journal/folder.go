@@ -313,6 +313,22 @@ func (f *folder) read(ctx context.Context, name string, do func(context.Context,
 	return do(ctx, db)
 }
 
+// checkpoint moves what was written to a file from its log into it, and has the
+// kernel write both to disk. The log begins anew then.
+func (f *folder) checkpoint(ctx context.Context, name string) (err error) {
+	ctx, leave, ok := f.enter(ctx, name)
+	if !ok {
+		return nil
+	}
+	defer leave()
+	db, err := openDB(f.path(name), "synchronous(normal)")
+	if err != nil {
+		return err
+	}
+	_, err = db.ExecContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)")
+	return errors.Join(err, db.Close())
+}
+
 // usable opens a file and reads its head.
 func (f *folder) usable(name string) error {
 	info, err := os.Lstat(f.path(name))

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -442,6 +444,20 @@ func TestWhatWasWrittenIsThereAfterClose(t *testing.T) {
 	c.Forward(-time.Minute)
 	add(t, again, call(c.Now(), "Info earlier"))
 	require.Equal(t, []string{"earlier", "written by the close", "second"}, logs(t, again, journal.LogQuery{}))
+}
+
+func TestTheLogOfAFileBeginsAnew(t *testing.T) {
+	dir, c := t.TempDir(), newClock(noon)
+	j := open(t, dir, c)
+	const each = 1 << 20
+	for i := range 8 {
+		add(t, j, call(c.Now(), fmt.Sprintf("Info %d %s", i, noise(each))))
+		j.Sync(t.Context())
+	}
+	info, err := os.Stat(filepath.Join(dir, today+"-wal"))
+	require.NoError(t, err)
+	require.Less(t, info.Size(), int64(4*each), "it holds what came since the last time")
+	require.Equal(t, 8, len(logs(t, j, journal.LogQuery{})))
 }
 
 func TestWrongQuestions(t *testing.T) {

@@ -73,6 +73,7 @@ func Open(c Config) (*Journal, error) {
 		return nil, err
 	}
 	j.work.Go(func() { j.writer.run(j.stop, j.flushes) })
+	j.work.Go(func() { j.writer.sync(ctx) })
 	j.work.Go(func() { j.book.run(j.stop) })
 	j.work.Go(func() { j.keeper.run(ctx) })
 	j.work.Go(func() { j.hub.run(j.stop) })
@@ -138,7 +139,7 @@ func (j *Journal) closed() bool {
 // Add takes an entry; it and what it points to belong to the journal from then
 // on. It waits for nothing: entries are written together, a fifth of a second
 // later, and are in the files then, whatever becomes of the process. The loss of
-// power costs those of the last half minute. When more come than can be written,
+// power costs those of the last seconds. When more come than can be written,
 // or nothing can be, they are counted and dropped; see Stats.
 func (j *Journal) Add(e Entry) {
 	if e.LambdaID == "" {

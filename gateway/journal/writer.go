@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"context"
 	"os"
 	"slices"
 	"sync"
@@ -14,7 +15,8 @@ const (
 	gather = 200 * time.Millisecond
 	// syncAfter bounds what the loss of power costs: the entries of that time.
 	// Nothing that was written is lost with the process.
-	syncAfter = 30 * time.Second
+	syncAfter = 5 * time.Second
+	closeIdle = time.Minute
 
 	minBackoff = 500 * time.Millisecond
 	maxBackoff = 15 * time.Second
@@ -49,8 +51,8 @@ type writer struct {
 // run writes until stop is closed, and then what is left. Between batches it
 // sleeps.
 func (w *writer) run(stop <-chan struct{}, flushes <-chan chan struct{}) {
-	sync := time.NewTicker(syncAfter)
-	defer sync.Stop()
+	ticker := time.NewTicker(closeIdle)
+	defer ticker.Stop()
 	for {
 		var flushed chan struct{}
 		select {
@@ -60,8 +62,8 @@ func (w *writer) run(stop <-chan struct{}, flushes <-chan chan struct{}) {
 			w.close()
 			return
 		case flushed = <-flushes:
-		case <-sync.C:
-			w.checkpoint()
+		case <-ticker.C:
+			w.closeYesterday()
 			continue
 		case <-w.queue.some:
 			flushed = w.wait(stop, flushes, max(gather, w.backoff))
@@ -260,20 +262,53 @@ func (w *writer) fill(full bool) {
 	w.full = full
 }
 
-func (w *writer) checkpoint() {
+// closeYesterday closes the file of a day that is over, when it gets nothing more.
+func (w *writer) closeYesterday() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, f := range w.files {
-		if err := f.checkpoint(); err != nil {
-			w.folder.log.Warn().Err(err).Str("file", f.path).Msg("the journal's file was not brought to disk")
-		}
-	}
 	today := dayOf(w.now())
 	for _, f := range slices.Clone(w.files) {
 		if f.day < today && f.used+1 < w.number {
 			w.closeFile(f.day)
 		}
 	}
+}
+
+// sync has the kernel bring to disk what was written, until ctx ends. It does so
+// beside the writer, who waits for no disk: entries that come meanwhile would be
+// lost with the process.
+func (w *writer) sync(ctx context.Context) {
+	ticker := time.NewTicker(syncAfter)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			w.syncFiles(ctx)
+		}
+	}
+}
+
+func (w *writer) syncFiles(ctx context.Context) {
+	for _, d := range w.takeDirty() {
+		if err := w.folder.checkpoint(ctx, d.file()); err != nil && ctx.Err() == nil {
+			w.folder.log.Warn().Err(err).Str("file", w.folder.path(d.file())).Msg("a file of the journal was not brought to disk")
+		}
+	}
+}
+
+// takeDirty gives the days whose files were written to since it was last asked.
+func (w *writer) takeDirty() (days []day) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, f := range w.files {
+		if f.dirty {
+			days = append(days, f.day)
+		}
+		f.dirty = false
+	}
+	return days
 }
 
 func (w *writer) close() {
