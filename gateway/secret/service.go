@@ -18,8 +18,9 @@ import (
 const (
 	// readTimeout bounds a read for lambdas, which nobody who waits can end alone.
 	readTimeout = 10 * time.Second
-	// writeTimeout bounds a write, which goes on when its caller leaves.
-	writeTimeout = 15 * time.Second
+	// writeTimeout bounds a write, which goes on when its caller leaves. It is less
+	// than a lambda waits for an answer of the host.
+	writeTimeout = 8 * time.Second
 	// storeRequests are the requests to the store at once. More wait.
 	storeRequests = 64
 	// patience is how long a read waits for a store that is slow, when it could
