@@ -43,6 +43,12 @@ func (a *App) openSecretStore(ctx context.Context) (secret.Store, secret.Marks, 
 		return nil, nil, errors.New("--vault-role-id is set, and " + vaultAddr + " is not: set it to the address of Vault, or leave --vault-role-id out")
 	}
 	s, err := sealed.Open(ctx, sealed.Config{Records: a.store, KeyFile: a.data.file(sealed.KeyFile), Shared: a.sharesEtcd()})
+	if lacks := (*sealed.KeyError)(nil); a.sharesEtcd() && errors.As(err, &lacks) {
+		// Another gateway has the key. This one has all the rest.
+		a.log.Warn().Err(lacks).Msg("this gateway cannot read secrets")
+		a.warnings = append(a.warnings, "This gateway cannot read secrets, until it is started again with the key: "+lacks.Error())
+		return secret.Away{Reason: lacks}, nil, nil
+	}
 	return s, nil, err // it marks what it writes in the same transaction
 }
 

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/sluice-faas/sluice/gateway/lambda"
 	"github.com/sluice-faas/sluice/gateway/secret"
@@ -42,19 +43,28 @@ type Config struct {
 	Shared bool
 }
 
+// KeyError says that this gateway does not have the key that the secrets in etcd
+// are sealed with, and what to do.
+type KeyError struct{ text string }
+
+func keyError(format string, args ...any) error { return &KeyError{fmt.Sprintf(format, args...)} }
+
+func (e *KeyError) Error() string { return e.text }
+
 // Open reads the key file, or makes it on the first start. It never writes over
 // one. A file that is damaged, that others can read, that is missing while there
 // are secrets, or that is not the one they are sealed with, is an error that says
-// what to do.
+// what to do; of the last two it is a *KeyError.
 func Open(ctx context.Context, c Config) (*Store, error) {
 	id, used, err := c.Records.Sealer(ctx)
 	if err != nil {
 		return nil, err
 	}
 	k, err := readKey(c.KeyFile)
-	if errors.Is(err, errNoFile) {
+	made := errors.Is(err, errNoFile)
+	if made {
 		if id != "" && (used || c.Shared) {
-			return nil, fmt.Errorf("the key file %s is missing, and the secrets in etcd are sealed with its key (%s): put the file back, from a backup or from another gateway of this etcd", c.KeyFile, id)
+			return nil, keyError("the key file %s is missing, and the secrets in etcd are sealed with its key (%s): put the file back, from a backup or from another gateway of this etcd", c.KeyFile, id)
 		}
 		k, err = makeKey(c.KeyFile)
 	}
@@ -63,6 +73,9 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	}
 	if k.id != id {
 		if err := choose(ctx, c, id, k); err != nil {
+			if made { // nothing is sealed with it, and it would be in the way of the right one
+				err = errors.Join(err, os.Remove(c.KeyFile))
+			}
 			return nil, err
 		}
 	}
@@ -84,7 +97,7 @@ func choose(ctx context.Context, c Config, was string, k *key) error {
 	case id == k.id: // another gateway with the same file was faster
 		return nil
 	}
-	return fmt.Errorf("the key file %s holds the key %s, and the secrets in etcd are sealed with %s: put the right file there, from a backup or from another gateway of this etcd", c.KeyFile, k.id, id)
+	return keyError("the key file %s holds the key %s, and the secrets in etcd are sealed with %s: put the right file there, from a backup or from another gateway of this etcd", c.KeyFile, k.id, id)
 }
 
 // List is that of secret.Store. Crypted is the sealed value as it is stored.

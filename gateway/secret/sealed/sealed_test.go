@@ -2,6 +2,7 @@ package sealed_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"os"
@@ -57,6 +58,18 @@ func TestTheBattery(t *testing.T) {
 			return func() { r.server.Restart(t) }
 		}}
 	})
+}
+
+// overtaken is a store in which another gateway does something just before this
+// one makes its key the one of etcd.
+type overtaken struct {
+	sealed.Records
+	by func()
+}
+
+func (o overtaken) ChooseSealer(ctx context.Context, was, id string) (bool, error) {
+	o.by()
+	return o.Records.ChooseSealer(ctx, was, id)
 }
 
 func TestTheKeyFile(t *testing.T) {
@@ -124,6 +137,16 @@ func TestTheKeyFile(t *testing.T) {
 		require.NoFileExists(t, r.file)
 		r.open(t)
 		require.FileExists(t, r.file)
+	})
+	t.Run("made while another gateway made its own is taken away again", func(t *testing.T) {
+		r := newRig(t)
+		other := sealed.Config{Records: r.store, KeyFile: filepath.Join(t.TempDir(), "secrets.key"), Shared: true}
+		_, err := sealed.Open(t.Context(), sealed.Config{KeyFile: r.file, Shared: true, Records: overtaken{r.store, func() {
+			_, err := sealed.Open(t.Context(), other)
+			require.NoError(t, err)
+		}}})
+		require.ErrorAs(t, err, new(*sealed.KeyError))
+		require.NoFileExists(t, r.file)
 	})
 	t.Run("that others can read stops the start", func(t *testing.T) {
 		r := newRig(t)
