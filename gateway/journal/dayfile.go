@@ -228,13 +228,17 @@ type dayFile struct {
 	used    uint64
 }
 
-// openDay opens the file of a day for writing, and makes it if there is none.
-func openDay(dir string, d day) (*dayFile, error) {
+const pageSize = 4096
+
+// openDay opens the file of a day for writing, and makes it if there is none. Its
+// log is brought to disk by the writer itself when it has that many pages.
+func openDay(dir string, d day, logPages int64) (*dayFile, error) {
 	path := filepath.Join(dir, d.file())
 	if err := makeFile(path); err != nil {
 		return nil, err
 	}
-	db, err := openDB(path, "page_size(4096)", "journal_mode(wal)", "synchronous(normal)", "journal_size_limit(4194304)", "wal_autocheckpoint(4000)", "cache_size(-8192)")
+	db, err := openDB(path, fmt.Sprintf("page_size(%d)", pageSize), "journal_mode(wal)", "synchronous(normal)", "cache_size(-8192)",
+		fmt.Sprintf("wal_autocheckpoint(%d)", logPages), fmt.Sprintf("journal_size_limit(%d)", logPages*pageSize))
 	if err != nil {
 		return nil, err
 	}

@@ -66,7 +66,7 @@ func Open(c Config) (*Journal, error) {
 		folder: f, book: j.book, log: c.Log, now: c.Now, kicked: make(chan struct{}, 1), suspects: map[string]struct{}{},
 		retention: int(c.Limits.LogRetention / (24 * time.Hour)), activity: c.Limits.ActivityRetention, most: int64(c.Limits.JournalSize) << 20,
 	}
-	j.writer = &writer{queue: j.queue, folder: f, reserve: c.Reserve, now: c.Now, kick: j.keeper.kick, pack: newPacker()}
+	j.writer = &writer{queue: j.queue, folder: f, reserve: c.Reserve, logPages: logPages(j.keeper.most), now: c.Now, kick: j.keeper.kick, pack: newPacker()}
 	j.keeper.writer = j.writer
 	if err := j.inspect(); err != nil {
 		end()
@@ -79,6 +79,9 @@ func Open(c Config) (*Journal, error) {
 	j.work.Go(func() { j.hub.run(j.stop) })
 	return j, nil
 }
+
+// logPages is a sixteenth of what the days' files may take, but no more than 16 MiB.
+func logPages(most int64) int64 { return max(min(most/16, 16<<20)/pageSize, 16) }
 
 // inspect opens every file once, and sets those aside that are none of ours.
 func (j *Journal) inspect() error {

@@ -29,8 +29,10 @@ type writer struct {
 	queue   *queue
 	folder  *folder
 	reserve uint64 // bytes of the disk that are for others
-	now     func() time.Time
-	kick    func() // has the keeper look at the size of the files
+	// logPages is what a file's log grows to, if it is not brought to disk before.
+	logPages int64
+	now      func() time.Time
+	kick     func() // has the keeper look at the size of the files
 
 	mu      sync.Mutex // held by who writes days' files, or takes one away
 	files   []*dayFile
@@ -206,7 +208,7 @@ func (w *writer) file(d day) (*dayFile, error) {
 		_ = f.close()
 		break
 	}
-	f, err := openDay(w.folder.dir, d)
+	f, err := openDay(w.folder.dir, d, w.logPages)
 	if err != nil {
 		return nil, err
 	}
