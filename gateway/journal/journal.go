@@ -20,7 +20,7 @@ type State string
 
 // The states, in the order of the contract's table.
 const (
-	Unknown         State = "UNKOWN"           //nolint:misspell // literal; nobody learned how it ended: the caller left
+	Unknown         State = "UNKOWN"           // nobody learned how it ended: the caller left
 	Succeeded       State = "SUCCEEDED"        // the lambda called back with a result
 	CodingFailure   State = "CODING_FAILURE"   // the lambda reported an error, threw, or ended its process
 	PlatformFailure State = "PLATFORM_FAILURE" // the platform failed or refused it
