@@ -344,7 +344,7 @@ func (j *Journal) Activities(ctx context.Context, q ActivityQuery) (ActivityPage
 		return ActivityPage{}, err
 	}
 	page, damaged := ActivityPage{Activities: []Activity{}}, false
-	err = j.query(ctx, func(ctx context.Context) error {
+	err = j.query(ctx, q.Account, func(ctx context.Context) error {
 		err := j.folder.read(ctx, activityFile, func(ctx context.Context, db *sql.DB) error {
 			return page.read(ctx, db, q, limit, after)
 		})

@@ -92,7 +92,7 @@ func (s *sum) add(more *sum) {
 // totals has do add up the slots from first to before end: those of days that
 // have a file, from there; the others from where days that had to go left them.
 func (j *Journal) totals(ctx context.Context, key sourceKey, first, end int64, do func(slot int64, s *sum)) error {
-	return j.query(ctx, func(ctx context.Context) error {
+	return j.query(ctx, key.account, func(ctx context.Context) error {
 		here := map[day]bool{}
 		firstDay, lastDay := dayOfSlot(first), dayOfSlot(end-1)
 		_, err := j.days(ctx, firstDay, lastDay, false, func(ctx context.Context, d day, db *sql.DB) error {

@@ -8,10 +8,25 @@ import (
 
 // What tests look at or do behind the journal's back.
 const (
-	MaxQueued  = maxQueued
-	PageBytes  = maxPageBytes
-	MaxQueries = maxQueries
+	MaxQueued    = maxQueued
+	PageBytes    = maxPageBytes
+	MaxOfAccount = maxOfAccount
 )
+
+// Query runs do as a query of an account.
+func (j *Journal) Query(ctx context.Context, account string, do func(context.Context) error) error {
+	return j.query(ctx, account, do)
+}
+
+// Queries is how many queries of an account there are, and how many of them run.
+func (j *Journal) Queries(account string) (all, running int) {
+	j.queries.mu.Lock()
+	defer j.queries.mu.Unlock()
+	if own := j.queries.of[account]; own != nil {
+		return own.users, len(own.places)
+	}
+	return 0, 0
+}
 
 // Keep does at once what the keeper does now and then.
 func (j *Journal) Keep(ctx context.Context) {

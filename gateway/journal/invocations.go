@@ -15,7 +15,7 @@ func (j *Journal) Invocations(ctx context.Context, q InvocationQuery) (Invocatio
 		return InvocationPage{}, err
 	}
 	var page InvocationPage
-	err = j.query(ctx, func(ctx context.Context) error {
+	err = j.query(ctx, q.Account, func(ctx context.Context) error {
 		page.Missing, err = j.run(ctx, s)
 		return err
 	})

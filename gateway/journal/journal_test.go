@@ -8,9 +8,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sluice-faas/sluice/gateway/journal"
@@ -499,6 +501,36 @@ func TestWrongQuestions(t *testing.T) {
 		_, err := j.Invocations(t.Context(), journal.InvocationQuery{Account: account, From: noon, To: noon.Add(time.Second), States: []journal.State{"UNKNOWN"}})
 		requireInvalid(t, err, "invocationStates")
 	})
+}
+
+func TestNoAccountKeepsTheOthersFromAsking(t *testing.T) {
+	j := open(t, t.TempDir(), newClock(noon))
+	add(t, j, call(noon, "Info hello"))
+	var all sync.WaitGroup
+	release := make(chan struct{})
+	const n = 12
+	for range n {
+		all.Go(func() {
+			assert.NoError(t, j.Query(t.Context(), "greedy", func(context.Context) error { <-release; return nil }))
+		})
+	}
+	require.Eventually(t, func() bool {
+		all, running := j.Queries("greedy")
+		return all == n && running == journal.MaxOfAccount
+	}, 10*time.Second, time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	page, err := j.Logs(ctx, journal.LogQuery{Account: account, From: noon, To: noon.Add(time.Hour)})
+	assert.NoError(t, err)
+	assert.Len(t, page.Lines, 1)
+	left, leave := context.WithCancel(t.Context())
+	leave()
+	_, err = j.Logs(left, journal.LogQuery{Account: "greedy", From: noon, To: noon.Add(time.Hour)})
+	assert.ErrorIs(t, err, context.Canceled)
+	close(release)
+	all.Wait()
+	running, _ := j.Queries("greedy")
+	require.Zero(t, running)
 }
 
 func TestAQueryEndsWithItsContext(t *testing.T) {

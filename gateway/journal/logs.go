@@ -14,7 +14,7 @@ func (j *Journal) Logs(ctx context.Context, q LogQuery) (LogPage, error) {
 		return LogPage{}, err
 	}
 	var page LogPage
-	err = j.query(ctx, func(ctx context.Context) error {
+	err = j.query(ctx, q.Account, func(ctx context.Context) error {
 		page.Missing, err = j.run(ctx, s)
 		return err
 	})

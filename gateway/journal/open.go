@@ -34,7 +34,7 @@ type Journal struct {
 	book    *book
 	keeper  *keeper
 	hub     *hub
-	queries chan struct{} // a place for each that runs
+	queries *turns
 	flushes chan chan struct{}
 
 	ctx  context.Context // ends when the journal closes
@@ -60,7 +60,7 @@ func Open(c Config) (*Journal, error) {
 	j := &Journal{
 		ctx: ctx, end: end, stop: ctx.Done(),
 		log: c.Log, now: c.Now, folder: f, queue: newQueue(), book: newBook(f, c.Now), hub: newHub(),
-		queries: make(chan struct{}, maxQueries), flushes: make(chan chan struct{}),
+		queries: newTurns(maxQueries, maxOfAccount), flushes: make(chan chan struct{}),
 	}
 	j.keeper = &keeper{
 		folder: f, book: j.book, log: c.Log, now: c.Now, kicked: make(chan struct{}, 1), suspects: map[string]struct{}{},

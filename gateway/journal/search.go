@@ -12,8 +12,10 @@ import (
 )
 
 const (
-	// maxQueries run at once; more wait.
-	maxQueries = 4
+	// maxQueries run at once, and maxOfAccount of them for one account, so that none
+	// keeps the others out; more wait.
+	maxQueries   = 4
+	maxOfAccount = maxQueries - 1
 	// queryTime is what a query may take, beside its context's deadline.
 	queryTime = 30 * time.Second
 	// maxText bounds what is looked for.
@@ -40,22 +42,23 @@ type found struct {
 	calls, lines sql.RawBytes
 }
 
-// query runs one that reads days' files: not too many at once, and for not too long.
-func (j *Journal) query(ctx context.Context, do func(context.Context) error) error {
+// query runs one of an account that reads days' files: not too many at once, and
+// for not too long.
+func (j *Journal) query(ctx context.Context, account string, do func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, queryTime)
 	defer cancel()
 	defer context.AfterFunc(j.ctx, cancel)()
-	select {
-	case j.queries <- struct{}{}:
-		defer func() { <-j.queries }()
-	case <-j.stop:
-	case <-ctx.Done():
-		return tooSlow(ctx.Err())
+	end, err := j.queries.begin(ctx, account)
+	if err == nil {
+		defer end()
 	}
 	if j.closed() {
 		return errClosed
 	}
-	err := do(ctx)
+	if err != nil {
+		return tooSlow(ctx.Err())
+	}
+	err = do(ctx)
 	switch {
 	case err != nil && j.closed():
 		return errClosed
