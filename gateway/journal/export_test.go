@@ -55,6 +55,12 @@ func (j *Journal) HoldWriter() (release func()) {
 	return j.writer.mu.Unlock
 }
 
+// HoldTails stops what is handed to tails until release is called.
+func (j *Journal) HoldTails() (release func()) {
+	j.hub.mu.Lock()
+	return j.hub.mu.Unlock
+}
+
 // Garble changes the packed lines of all blocks of a day that is open for writing.
 func (j *Journal) Garble() error {
 	j.writer.mu.Lock()

@@ -30,10 +30,23 @@ type hub struct {
 	mu    sync.Mutex
 	tails map[string][]*Tail // by account
 	done  bool
+
+	shown atomic.Pointer[map[string][]*Tail] // tails, for those who cannot wait; never changed
 }
 
 func newHub() *hub {
-	return &hub{entries: make(chan *Entry, tailEntries), tails: map[string][]*Tail{}}
+	h := &hub{entries: make(chan *Entry, tailEntries), tails: map[string][]*Tail{}}
+	h.show()
+	return h
+}
+
+// show tells those who cannot wait which tails there are. The hub is locked.
+func (h *hub) show() {
+	shown := make(map[string][]*Tail, len(h.tails))
+	for account, tails := range h.tails {
+		shown[account] = slices.Clone(tails)
+	}
+	h.shown.Store(&shown)
 }
 
 // Tail begins a live view of the lines that f lets through. Who begins it closes
@@ -49,6 +62,7 @@ func (j *Journal) Tail(f TailFilter) *Tail {
 		return t
 	}
 	h.tails[f.Account] = append(h.tails[f.Account], t)
+	h.show()
 	h.open.Add(1)
 	return t
 }
@@ -74,6 +88,7 @@ func (t *Tail) Close() {
 	if len(h.tails[account]) == 0 {
 		delete(h.tails, account)
 	}
+	h.show()
 }
 
 // end closes what is open. The hub is locked.
@@ -94,11 +109,7 @@ func (h *hub) offer(e *Entry) {
 
 // miss counts the lines of an entry that was not looked at.
 func (h *hub) miss(e *Entry) {
-	if !h.mu.TryLock() {
-		return // somebody opens or closes a tail, or is handed lines: not worth a wait
-	}
-	defer h.mu.Unlock()
-	for _, t := range h.tails[e.Account] {
+	for _, t := range (*h.shown.Load())[e.Account] {
 		if t.filter.wants(e) {
 			t.missed.Add(uint64(len(e.Logs)))
 		}

@@ -96,6 +96,22 @@ func TestASlowTailMissesLinesAndSlowsNothing(t *testing.T) {
 	}
 }
 
+func TestWhatNobodyHadTimeToLookAtIsMissed(t *testing.T) {
+	j := open(t, t.TempDir(), newClock(noon))
+	tail, foreign := j.Tail(journal.TailFilter{Account: account}), j.Tail(journal.TailFilter{Account: "99"})
+	defer tail.Close()
+	defer foreign.Close()
+	release := j.HoldTails() // as while lines are searched for a text
+	const n = 1000
+	for range n {
+		j.Add(call(noon, "Info x", "Info y"))
+	}
+	missed := tail.Missed()
+	release()
+	require.GreaterOrEqual(t, missed, uint64(2*(n-257)), "all but those that wait, and the one that is looked at")
+	require.Zero(t, foreign.Missed())
+}
+
 func TestTailsEndWithTheJournal(t *testing.T) {
 	j := open(t, t.TempDir(), newClock(noon))
 	tail := j.Tail(journal.TailFilter{Account: account})
