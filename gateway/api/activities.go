@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/sluice-faas/sluice/gateway/auth"
 	"github.com/sluice-faas/sluice/gateway/journal"
 )
 
@@ -30,7 +31,23 @@ func viewActivity(a *journal.Activity) activityView {
 	}
 }
 
-// listActivities answers who changed what on the account, the newest first.
+// guarded are the nouns that not everybody may read who may read activities.
+var guarded = map[journal.Noun]auth.Permission{
+	journal.User: auth.ManageUsers, journal.Profile: auth.ManageUsers, journal.App: auth.ManageApps,
+}
+
+// unseen are the guarded nouns that the caller may not read.
+func unseen(q *request) (nouns []journal.Noun) {
+	for noun, permission := range guarded {
+		if !q.principal.May(permission) {
+			nouns = append(nouns, noun)
+		}
+	}
+	return nouns
+}
+
+// listActivities answers who changed what on the account, the newest first: those
+// of the things that the caller may read.
 func (s *Server) listActivities(w http.ResponseWriter, r *http.Request) error {
 	q, p := of(r), queryOf(r)
 	longest := max(s.limits.ActivityRetention, time.Hour)
@@ -38,8 +55,8 @@ func (s *Server) listActivities(w http.ResponseWriter, r *http.Request) error {
 	wanted := journal.ActivityQuery{
 		Account: q.account(), From: span.from, To: span.to,
 		Noun: choice(p, "noun", append([]journal.Noun{""}, journal.Nouns...)...), ID: p.text("id"), By: p.text("by"),
-		Action: choice(p, "action", append([]journal.Action{""}, journal.Actions...)...),
-		Limit:  p.number("limit", journal.DefaultLimit, 1, journal.MaxActivities), Cursor: p.text("cursor"),
+		Action:  choice(p, "action", append([]journal.Action{""}, journal.Actions...)...),
+		Without: unseen(q), Limit: p.number("limit", journal.DefaultLimit, 1, journal.MaxActivities), Cursor: p.text("cursor"),
 	}
 	if p.fault != nil {
 		return p.fault

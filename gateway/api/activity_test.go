@@ -76,7 +76,27 @@ type activity struct {
 
 func activities(t *testing.T, g *gateway, query string) []activity {
 	t.Helper()
-	return get[struct{ Activities []activity }](t, g, "/activities"+query, g.tokens[lambda.RoleAdmin]).Activities
+	return get[struct{ Activities []activity }](t, g, "/activities"+query, g.tokens[lambda.RoleLPA]).Activities
+}
+
+func TestActivitiesTellNobodyOfUsersAndAppsWhoMayNotReadThem(t *testing.T) {
+	g := newGateway(t)
+	lpa := g.tokens[lambda.RoleLPA]
+	require.Equal(t, http.StatusCreated, g.do("POST", "/lambdas", g.tokens[lambda.RoleDeveloper], createBody("first", "a")).StatusCode)
+	require.Equal(t, http.StatusCreated, g.do("POST", "/configuration/le-users/users", lpa, `{"loginName":"ann@example.com","roles":["FaaS-Developer"]}`).StatusCode)
+	require.Equal(t, http.StatusCreated, g.do("POST", "/configuration/app-install/installations", lpa, `{"client_name":"shop","grant_types":["client_credentials"]}`).StatusCode)
+	r := g.do("PUT", "/configuration/le-users/profiles/night", lpa, `{"roles":["FaaS-Invocation"]}`)
+	require.Equal(t, http.StatusCreated, r.StatusCode, r.body)
+	for role, want := range map[lambda.Role][]string{
+		lambda.RoleDeveloper: {"lambda"}, lambda.RoleAdmin: {"lambda"}, lambda.RoleLPA: {"profile", "app", "user", "lambda"},
+	} {
+		var nouns []string
+		for _, a := range get[struct{ Activities []activity }](t, g, "/activities", g.tokens[role]).Activities {
+			nouns = append(nouns, a.Noun)
+		}
+		require.Equal(t, want, nouns, "%s", role)
+	}
+	require.Empty(t, get[struct{ Activities []activity }](t, g, "/activities?noun=user", g.tokens[lambda.RoleDeveloper]).Activities)
 }
 
 // routeOf finds the row of the table that a request went to.

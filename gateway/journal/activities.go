@@ -368,10 +368,15 @@ func (p *ActivityPage) read(ctx context.Context, db *sql.DB, q ActivityQuery, li
 	if after != nil && after.at <= last.at {
 		last = *after
 	}
+	without := ","
+	for _, noun := range q.Without {
+		without += string(noun) + ","
+	}
 	rows, err := db.QueryContext(ctx, `SELECT id, at, by, action, noun, thing, name, request, changes FROM activity
 		WHERE account = ?1 AND at >= ?2 AND at <= ?3 AND (at < ?3 OR id < ?4)
-		AND ?5 IN ('', noun) AND ?6 IN ('', thing) AND ?7 IN ('', by) AND ?8 IN ('', action) ORDER BY at DESC, id DESC LIMIT ?9`,
-		q.Account, q.From.UnixMilli(), last.at, last.id, string(q.Noun), q.ID, q.By, string(q.Action), limit+1)
+		AND ?5 IN ('', noun) AND ?6 IN ('', thing) AND ?7 IN ('', by) AND ?8 IN ('', action)
+		AND instr(?9, ',' || noun || ',') = 0 ORDER BY at DESC, id DESC LIMIT ?10`,
+		q.Account, q.From.UnixMilli(), last.at, last.id, string(q.Noun), q.ID, q.By, string(q.Action), without, limit+1)
 	if err != nil {
 		return err
 	}

@@ -36,6 +36,7 @@ func TestActivities(t *testing.T) {
 	}{
 		"all, the newest first": {journal.ActivityQuery{}, []journal.Activity{third, second, first}},
 		"by noun":               {journal.ActivityQuery{Noun: journal.Lambda}, []journal.Activity{third, first}},
+		"without nouns":         {journal.ActivityQuery{Without: []journal.Noun{journal.User, journal.App}}, []journal.Activity{third, first}},
 		"by thing":              {journal.ActivityQuery{ID: shop}, []journal.Activity{first}},
 		"by who did it":         {journal.ActivityQuery{By: "operator"}, []journal.Activity{third, second}},
 		"by action":             {journal.ActivityQuery{Action: journal.Create}, []journal.Activity{second}},

@@ -106,6 +106,7 @@ type ActivityQuery struct {
 	Account  string
 	From, To time.Time // From is in, To is not
 	Noun     Noun      // empty: any
+	Without  []Noun    // what is left out
 	ID       string    // of the thing; empty: any
 	By       string    // empty: anybody
 	Action   Action    // empty: any
