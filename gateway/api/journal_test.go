@@ -167,9 +167,11 @@ func csvReader(text string) *csv.Reader {
 
 func TestNoCellOfAnExportIsAFormula(t *testing.T) {
 	for message, want := range map[string]string{
-		"=1+1": "'=1+1", "+1": "'+1", "-1": "'-1", "@SUM(A1)": "'@SUM(A1)", "\t=1": "'\t=1", "\rx": "'\rx", "\tx": "'\tx",
-		`;=1`: `';=1`, `"=1`: `'"=1`, `,@x`: `',@x`, ` =1`: `' =1`, "\n=1": "'\n=1", `";"=1`: `'";"=1`,
-		"a=1": "a=1", "a\n=1": "a\n=1", "": "", "hello": "hello", "ü-": "ü-", "\x1b[31mred\x07": `\u001b[31mred\u0007`, "nul\x00": `nul\u0000`, "\u009b1m": `\u009b1m`,
+		"=1+1": "'=1+1", "+1": "'+1", "-1": "'-1", "@SUM(A1)": "'@SUM(A1)", "\t=1": "'\t'=1", "\rx": "'\rx", "\tx": "'\tx",
+		`;=1`: `';'=1`, `"=1`: `'"=1`, `,@x`: `','@x`, ` =1`: `' =1`, "\n=1": "'\n'=1", `";"=1`: `'";"'=1`,
+		"x,=1+1,": "x,'=1+1,", "a\n=1": "a\n'=1", `x, "-1+1`: `x, "'-1+1`, `a;=1`: `a;'=1`, "a\r@x": "a\r'@x", "a,,\t+x": "a,,\t'+x", `",=1`: `'",'=1`,
+		"a,-1": "a,-1", "a,-1 +x": "a,'-1 +x", `[1,-2.5e3,"=1"]`: `[1,-2.5e3,"'=1"]`, `[1, -2]`: `[1, -2]`, "a -b": "a -b", "a,-1+1": "a,'-1+1", "a,\"x=1": "a,\"x=1",
+		"a=1": "a=1", "": "", "hello": "hello", "ü-": "ü-", "\x1b[31mred\x07": `\u001b[31mred\u0007`, "nul\x00": `nul\u0000`, "\u009b1m": `\u009b1m`,
 	} {
 		t.Run(fmt.Sprintf("%q", message), func(t *testing.T) {
 			text := api.CSV([]journal.Line{{LambdaID: "l", RequestID: message, LogRecord: lambda.LogRecord{Level: "Info", Message: message}}})

@@ -173,8 +173,9 @@ func csvOf(lines []journal.Line) []byte {
 
 // writeCell writes one cell, in quotes where it needs them. What a spreadsheet
 // would take for a formula gets a ' before it, also where a program that splits
-// cells by other rules than ours would find it first. Control characters, which a
-// terminal would obey, are written as JSON writes them; tabs and line ends are not.
+// cells by other rules than ours, such as at each comma, would find it. Control
+// characters, which a terminal would obey, are written as JSON writes them; tabs and
+// line ends are not.
 func writeCell(b *bytes.Buffer, cell string) {
 	if isFormula(cell) {
 		cell = "'" + cell
@@ -183,7 +184,12 @@ func writeCell(b *bytes.Buffer, cell string) {
 	if quoted {
 		b.WriteByte('"')
 	}
-	for _, r := range cell {
+	begins := false // a cell of such a program may begin here
+	for i, r := range cell {
+		if begins && beginsFormula(cell[i:]) {
+			b.WriteByte('\'')
+		}
+		begins = strings.ContainsRune(";,\t\r\n", r) || begins && (r == '"' || r == ' ')
 		switch {
 		case r == '"':
 			b.WriteString(`""`)
@@ -196,6 +202,20 @@ func writeCell(b *bytes.Buffer, cell string) {
 	if quoted {
 		b.WriteByte('"')
 	}
+}
+
+// beginsFormula tells whether a part of a cell is a formula where a cell begins. A
+// number is none: lists of extras are full of them.
+func beginsFormula(part string) bool {
+	if strings.IndexByte("=+-@", part[0]) < 0 {
+		return false
+	}
+	number := part
+	if end := strings.IndexAny(part, ";,]}\"\t\r\n"); end >= 0 {
+		number = part[:end]
+	}
+	_, err := strconv.ParseFloat(number, 64)
+	return err != nil
 }
 
 func isFormula(cell string) bool {
