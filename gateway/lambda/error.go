@@ -3,6 +3,8 @@ package lambda
 import (
 	"errors"
 	"fmt"
+	"runtime"
+	"runtime/debug"
 	"time"
 )
 
@@ -133,6 +135,16 @@ func As(err error) *Error {
 func Is(err error, k Kind) bool {
 	e := As(err)
 	return e != nil && e.Kind == k
+}
+
+// Panicked is the error of a panic with p, with the stack of the panic when the
+// deferred function that recovered calls it. It is for the log only, and holds no
+// value of a user: of p it says no more than the type, unless p is Go's own error.
+func Panicked(p any) error {
+	if own, ok := p.(runtime.Error); ok {
+		return fmt.Errorf("panic: %w\n%s", own, debug.Stack())
+	}
+	return fmt.Errorf("panic: a %T\n%s", p, debug.Stack())
 }
 
 // Invalid says that field breaks a rule; the text names the limit and the remedy.

@@ -106,6 +106,40 @@ func TestAFailureIsRecorded(t *testing.T) {
 	require.Empty(t, last.Code+last.Message)
 }
 
+func TestARunThatPanicsFailsAndEndsNoGateway(t *testing.T) {
+	w := newWorld(t, "2026-11-24 10:00:00")
+	c := w.schedule("* * * * *")
+	g := w.run(w.store)
+	w.answers(func(context.Context, lambda.Invocation) error { panic("a payload with s3cr3t") })
+	w.clock.forward(time.Minute)
+	last := w.ended(c, "2026-11-24 10:01:00")
+	require.True(t, last.Failed)
+	require.Equal(t, lambda.CodeGeneral, last.Code)
+	require.Equal(t, "The gateway failed while it made this run. It is not repeated, because the lambda may have run.", last.Message)
+	require.Contains(t, g.log.String(), "scheduler_test.go", "the stack is in the log")
+	require.NotContains(t, g.log.String(), "s3cr3t")
+	require.Equal(t, 1.0, g.metric(t, "sluice_schedule_runs_failed_total"))
+
+	w.answers(nil)
+	w.clock.forward(time.Minute)
+	require.False(t, w.ended(c, "2026-11-24 10:02:00").Failed, "the next is made")
+}
+
+// broken is a journal with a defect.
+type broken struct{}
+
+func (broken) Note(context.Context, journal.Activity) error { panic("a defect") }
+
+func TestAPanicBesideARunEndsNoGateway(t *testing.T) {
+	w := newWorld(t, "2026-11-24 10:00:00")
+	c := w.schedule("0 * * * *")
+	g := w.run(w.store, func(c *schedule.Config) { c.Notes = broken{} })
+	w.clock.set(at("2026-11-24 11:30:00"))
+	w.eventually(func() bool { return strings.Contains(g.log.String(), "the work for a schedule panicked") }, "nothing is said")
+	require.Equal(t, 1, w.runs(c).Missed)
+	g.stop()
+}
+
 func TestRunsThatNoGatewayMadeAreMissedAndSaid(t *testing.T) {
 	w := newWorld(t, "2026-11-24 10:00:00")
 	often, hourly := w.schedule("* * * * *"), w.schedule("0 * * * *")

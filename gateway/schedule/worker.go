@@ -22,6 +22,7 @@ const maxMessage = 500
 // Texts of runs that failed without an answer of the lambda.
 const (
 	textGatewayLost = "The gateway that made this run ended before it could tell how the run ended. It is not repeated, because the lambda may have run."
+	textPanicked    = "The gateway failed while it made this run. It is not repeated, because the lambda may have run."
 	textNotBegun    = "The state store did not answer when this run was to begin. The lambda was not called."
 )
 
@@ -45,8 +46,15 @@ type job struct {
 	least int64 // Revision of the schedule that its outcome has
 }
 
-// do makes a run, tells of missed ones, or ends what a dead gateway has left.
+// do makes a run, tells of missed ones, or ends what a dead gateway has left. A
+// panic must not end the gateway: the schedule is looked at again, after a while.
 func (j *job) do() {
+	defer func() {
+		if p := recover(); p != nil {
+			j.log().Error().Err(lambda.Panicked(p)).Msg("the work for a schedule panicked: try again")
+			sleep(j.stopped, maxWait)
+		}
+	}()
 	if j.seen.Runs.Running() {
 		j.abandon()
 	} else {
@@ -166,14 +174,21 @@ func (j *job) outlived(d time.Duration) bool {
 	return false
 }
 
-// call runs the lambda.
-func (j *job) call(requestID string) error {
+// call runs the lambda. A panic is a failure of the run: it must not end the
+// gateway.
+func (j *job) call(requestID string) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			j.log().Error().Err(lambda.Panicked(p)).Str("requestId", requestID).Msg("a run of a schedule panicked")
+			err = &lambda.Error{Kind: lambda.KindInternal, Code: lambda.CodeGeneral, Message: textPanicked}
+		}
+	}()
 	c := &j.seen.Schedule
 	payload := c.Payload
 	if len(payload) == 0 {
 		payload = emptyPayload
 	}
-	_, err := j.Invoker.Invoke(j.life, lambda.Invocation{
+	_, err = j.Invoker.Invoke(j.life, lambda.Invocation{
 		Account: c.Account, LambdaID: c.LambdaID, RequestID: requestID, Payload: payload,
 		Trigger: lambda.TriggerSchedule, Caller: "schedule:" + c.ID,
 	})

@@ -44,15 +44,18 @@ func (s *Service) fly(n name, f *flight) {
 	ctx, cancel := context.WithTimeout(s.base, readTimeout)
 	defer cancel()
 	var e entry
-	err := s.use(ctx, func(ctx context.Context) (err error) {
-		e.secret, err = s.store.Read(ctx, n.account, n.key)
-		return err
+	err := s.use(ctx, func(ctx context.Context) error {
+		one, err := s.store.Read(ctx, n.account, n.key)
+		if err != nil {
+			return err
+		}
+		forLambdas := *one
+		forLambdas.Crypted = "" // is of no use to them, and takes room
+		e.secret = &forLambdas
+		return nil
 	})
 	switch {
 	case err == nil:
-		forLambdas := *e.secret
-		forLambdas.Crypted = "" // is of no use to them, and takes room
-		e.secret = &forLambdas
 	case lambda.Is(err, lambda.KindNotFound):
 		e.secret, e.err = nil, err
 	default:

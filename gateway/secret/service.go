@@ -33,6 +33,7 @@ const (
 var (
 	errTooMany  = errors.New("too many secrets are read at once")
 	errTooOften = errors.New("the secret is written too often at once")
+	errPanicked = errors.New("the request panicked")
 )
 
 // Marks tells the gateways that a secret was changed, so that none gives the old
@@ -114,7 +115,7 @@ func (s *Service) Forget(account, key string) { s.cache.forget(name{account, key
 
 // Check says what is wrong with the store, or soon will be.
 func (s *Service) Check(ctx context.Context) error {
-	err := s.store.Check(ctx)
+	err := s.contain(ctx, s.store.Check)
 	if since, out := s.outage.since(); out && err != nil {
 		return fmt.Errorf("%w (since %s lambdas get secrets as they were last read, no older than %s)", err, since.UTC().Format(time.TimeOnly), staleFor)
 	}
@@ -299,7 +300,7 @@ func (s *Service) use(ctx context.Context, request func(context.Context) error) 
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	err := request(ctx)
+	err := s.contain(ctx, request)
 	<-s.slots
 	switch e := lambda.As(err); {
 	case e != nil && e.Code == lambda.CodeSecretFailed: // it is about one secret
@@ -314,6 +315,19 @@ func (s *Service) use(ctx context.Context, request func(context.Context) error) 
 		}
 	}
 	return err
+}
+
+// contain runs a request. A panic of the store or of its client is an error like
+// that of a store that does not answer: it must not end the gateway, and a lambda
+// that waits for it must not wait for ever.
+func (s *Service) contain(ctx context.Context, request func(context.Context) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Error().Err(lambda.Panicked(p)).Msg("a request to the store of secrets panicked")
+			err = lambda.SecretsUnavailable(errPanicked)
+		}
+	}()
+	return request(ctx)
 }
 
 // outage is whether the store answered when it was last asked.

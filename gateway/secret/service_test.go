@@ -427,6 +427,30 @@ func TestAReadThatWasUnderWayDuringAWriteIsNotKept(t *testing.T) {
 	require.Equal(t, `"new"`, g.read(t, account, "key"))
 }
 
+func TestAStoreThatPanicsEndsNoGateway(t *testing.T) {
+	r := newRegion(t)
+	g := r.gateway(t)
+	account := secrettest.Account()
+	g.create(t, account, "key", `"old"`)
+	panics := func(context.Context) error { panic(`this is the value "s3cr3t"`) }
+	g.store.gate.Store(&panics)
+	_, err := g.ReadForLambda(t.Context(), account, "key")
+	requireError(t, err, lambda.KindUnavailable, lambda.CodeSecretFailed, "Reading Secret key failed")
+	_, err = g.Read(t.Context(), account, "key")
+	require.True(t, lambda.Is(err, lambda.KindUnavailable), "%v", err)
+	_, err = g.Update(t.Context(), account, "key", secret.Replacement{Value: json.RawMessage(`"new"`), By: "admin"})
+	require.True(t, lambda.Is(err, lambda.KindUnavailable), "%v", err)
+	require.Contains(t, g.log.String(), "a request to the store of secrets panicked")
+	require.Contains(t, g.log.String(), "service_test.go", "with the stack")
+	require.NotContains(t, g.log.String(), "s3cr3t")
+
+	g.store.gate.Store(nil)
+	g.clock.forward(2 * time.Second)
+	require.Equal(t, `"old"`, g.read(t, account, "key"), "what was taken is given back")
+	_, err = g.Update(t.Context(), account, "key", secret.Replacement{Value: json.RawMessage(`"new"`), By: "admin"})
+	require.NoError(t, err)
+}
+
 func TestUpdatesOfLambdas(t *testing.T) {
 	r := newRegion(t)
 	g := r.gateway(t)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -184,7 +185,15 @@ func (s *session) perform(r *request) reply {
 	return secretReply(r.id, secret)
 }
 
-func (a *requests) do(ctx context.Context, r *request) (runtime.Secret, error) {
+// do asks the provider. A panic of it is an error for the log: it must not end the
+// host. What it panicked with may hold a value, so that its type is all that is
+// said of it.
+func (a *requests) do(ctx context.Context, r *request) (got runtime.Secret, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			got, err = runtime.Secret{}, fmt.Errorf("panic: a %T\n%s", p, debug.Stack())
+		}
+	}()
 	if r.update {
 		return a.secrets.UpdateSecret(ctx, r.secret)
 	}

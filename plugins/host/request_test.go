@@ -107,6 +107,23 @@ func TestAProvidersOwnFaultsAreForTheLogOnly(t *testing.T) {
 	require.NotContains(t, log.String(), "xxxxxxx", "a value is nowhere")
 }
 
+func TestAProviderThatPanicsEndsNoHost(t *testing.T) {
+	o, log := options(t, "obedient")
+	a := secretsOf(map[string]string{"k": `1`})
+	a.before = func(context.Context) error { panic("this is the value xxxxxxx") }
+	p := loadWith(t, o, a)
+	for _, do := range []string{"read", "update"} {
+		_, err := tell(t, p, order{Do: do, Text: "k", N: 7})
+		require.ErrorContains(t, err, "Secret k failed: the gateway could not serve the request")
+	}
+	require.Contains(t, log.String(), "request_test.go", "the stack is in the log")
+	require.NotContains(t, log.String(), "xxxxxxx", "a value is nowhere")
+	a.before = func(context.Context) error { return nil }
+	got, err := tell(t, p, order{Do: "read", Text: "k"})
+	require.NoError(t, err)
+	require.Equal(t, "1", got)
+}
+
 // TestAtMostSoManyRequestsAreServedAtOnce sends more than the contract allows
 // through a runtime that keeps to it: all are served, by so many goroutines.
 func TestAtMostSoManyRequestsAreServedAtOnce(t *testing.T) {

@@ -66,7 +66,12 @@ func (s *Store) List(ctx context.Context, account string) ([]secret.Secret, erro
 	reads, ctx := errgroup.WithContext(ctx)
 	reads.SetLimit(listReads)
 	for _, key := range keys {
-		reads.Go(func() error {
+		reads.Go(func() (err error) {
+			defer func() {
+				if p := recover(); p != nil { // nobody else can, on this goroutine
+					err = lambda.SecretsUnavailable(lambda.Panicked(p))
+				}
+			}()
 			found, err := s.look(ctx, account, key)
 			if err != nil {
 				return err
