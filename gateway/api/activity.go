@@ -14,12 +14,8 @@ import (
 	"github.com/sluice-faas/sluice/gateway/lambda"
 )
 
-const (
-	// noteLimit bounds the wait for the disk.
-	noteLimit = 5 * time.Second
-	// setAnew stands for a value that nobody may read.
-	setAnew = "set anew"
-)
+// noteLimit bounds the wait for the disk.
+const noteLimit = 5 * time.Second
 
 // note keeps that the caller of q has changed something: it is on disk before
 // the answer goes out. The helper fills in account, time, person and request. A
@@ -58,7 +54,7 @@ func (c *changes) value(field, before, after string) {
 
 // hidden notes that a value which nobody may read is another one now.
 func (c *changes) hidden(field string) {
-	*c = append(*c, journal.Change{Field: field, After: setAnew})
+	*c = append(*c, journal.Change{Field: field, After: journal.SetAnew})
 }
 
 // text compares long texts, line by line.

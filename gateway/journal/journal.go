@@ -77,6 +77,9 @@ type Change struct {
 	Diff   string `json:"diff,omitempty"`
 }
 
+// SetAnew is the After of a value that nobody may read, and that is another now.
+const SetAnew = "set anew"
+
 // Action is what was done.
 type Action string
 

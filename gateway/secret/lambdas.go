@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/sluice-faas/sluice/gateway/journal"
@@ -129,17 +130,29 @@ func (s *Service) UpdateFromLambda(ctx context.Context, account, lambdaID, key s
 // byLambda is what a lambda is called among those who change things.
 func byLambda(id string) string { return "lambda " + id }
 
-// note keeps that a lambda changed a secret.
+// note keeps that a lambda changed a secret, unless that was noted within
+// noteEvery: then the next note tells how many updates there were.
 func (s *Service) note(ctx context.Context, changed *Secret) {
 	if s.notes == nil {
 		return
+	}
+	by := changer{name{changed.Account, changed.Key}, changed.UpdatedBy}
+	updates := s.tally.add(by, s.now())
+	if updates == 0 {
+		return
+	}
+	changes := []journal.Change{{Field: "value", After: journal.SetAnew}}
+	if updates > 1 {
+		changes = append(changes, journal.Change{Field: "updates", After: strconv.Itoa(updates)})
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTimeout)
 	defer cancel()
 	err := s.notes.Note(ctx, journal.Activity{
 		Account: changed.Account, At: changed.UpdatedAt, By: changed.UpdatedBy, Action: journal.Update, Noun: journal.Secret, Name: changed.Key,
+		Changes: changes,
 	})
 	if err != nil {
+		s.tally.back(by, updates)
 		s.log.Warn().Err(err).Str("account", changed.Account).Str("secret", changed.Key).Msg("the activity of a lambda that changed a secret could not be kept")
 	}
 }

@@ -81,6 +81,7 @@ type Service struct {
 	cache  *cache
 	writes locks
 	budget *budget
+	tally  *tally
 	slots  chan struct{} // of storeRequests
 	outage outage
 
@@ -93,7 +94,7 @@ type Service struct {
 func New(c Config) *Service {
 	s := &Service{
 		store: c.Store, limits: c.Limits, marks: c.Marks, notes: c.Notes, log: c.Log, now: c.Now,
-		cache: newCache(), budget: newBudget(), slots: make(chan struct{}, storeRequests),
+		cache: newCache(), budget: newBudget(), tally: newTally(), slots: make(chan struct{}, storeRequests),
 	}
 	if s.now == nil {
 		s.now = time.Now

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -79,13 +80,17 @@ func (c *clock) forward(d time.Duration) { c.offset.Add(int64(d)) }
 
 // notes keeps activities.
 type notes struct {
-	mu  sync.Mutex
-	all []journal.Activity
+	mu   sync.Mutex
+	all  []journal.Activity
+	full bool
 }
 
 func (n *notes) Note(_ context.Context, a journal.Activity) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.full {
+		return syscall.ENOSPC
+	}
 	n.all = append(n.all, a)
 	return nil
 }
@@ -479,8 +484,33 @@ func TestUpdatesOfLambdas(t *testing.T) {
 			require.Equal(t, "lambda 4f1c", a.By)
 			require.Equal(t, journal.Update, a.Action)
 			require.Equal(t, journal.Secret, a.Noun)
+			require.Equal(t, []journal.Change{{Field: "value", After: "set anew"}}, a.Changes)
 			require.NotContains(t, fmt.Sprintf("%+v", a), "1e400")
 		}
+	})
+	t.Run("are noted once an hour for each lambda and secret, with their number", func(t *testing.T) {
+		again := func(lambdaID, key string, times int) {
+			for range times {
+				_, err := g.UpdateFromLambda(t.Context(), account, lambdaID, key, json.RawMessage(`"c"`))
+				require.NoError(t, err)
+			}
+		}
+		last := func() []journal.Change { return g.notes.all[len(g.notes.all)-1].Changes }
+		again("4f1c", "text", 10)
+		require.Len(t, g.notes.all, 3)
+		again("77aa", "text", 10)
+		require.Len(t, g.notes.all, 4, "another lambda is noted")
+		require.Equal(t, []journal.Change{{Field: "value", After: "set anew"}}, last())
+		g.clock.forward(time.Hour)
+		g.notes.full = true
+		again("4f1c", "text", 1)
+		g.notes.full = false
+		again("4f1c", "text", 5)
+		require.Len(t, g.notes.all, 5)
+		require.Equal(t, []journal.Change{{Field: "value", After: "set anew"}, {Field: "updates", After: "12"}}, last(), "also those that could not be noted")
+		g.clock.forward(time.Hour)
+		again("4f1c", "text", 1)
+		require.Equal(t, []journal.Change{{Field: "value", After: "set anew"}, {Field: "updates", After: "5"}}, last())
 	})
 	t.Run("never create", func(t *testing.T) {
 		for _, key := range []string{"none", "", "a b", strings.Repeat("k", 101)} {
