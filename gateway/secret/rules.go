@@ -34,10 +34,10 @@ func CheckKey(key string) error {
 	switch {
 	case key == "":
 		return lambda.Invalid("key", "key is missing: give 1 to %d letters, digits, - and _", MaxKey)
-	case len(key) > MaxKey:
-		return lambda.Invalid("key", "key has %d characters: the limit is %d", utf8.RuneCountInString(key), MaxKey)
 	case strings.Trim(key, keyCharacters) != "":
 		return lambda.Invalid("key", "key %.100q has other characters than letters, digits, - and _: leave them out", key)
+	case len(key) > MaxKey:
+		return lambda.Invalid("key", "key has %d characters: the limit is %d, shorten it", len(key), MaxKey)
 	}
 	return nil
 }
@@ -82,7 +82,7 @@ func ParseValue(raw json.RawMessage, limit int) (json.RawMessage, Type, error) {
 const kinds = "give a string, a number, an object or an array"
 
 func tooLong(n, limit int) error {
-	return lambda.Invalid("value", "value has %d characters: the limit is %d", n, limit)
+	return lambda.Invalid("value", "value has %d characters: the limit is %d, shorten it", n, limit)
 }
 
 // typeOf tells the type of valid JSON.

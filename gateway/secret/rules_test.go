@@ -22,6 +22,8 @@ func TestKeysOfSecrets(t *testing.T) {
 		require.Equal(t, "key", lambda.As(err).Field)
 		require.Less(t, len(err.Error()), 700)
 	}
+	require.ErrorContains(t, secret.CheckKey(strings.Repeat("k", 101)), "key has 101 characters: the limit is 100, shorten it")
+	require.ErrorContains(t, secret.CheckKey(strings.Repeat("ü", 60)), "has other characters than letters, digits, - and _: leave them out")
 	require.False(t, secret.IsHidden("lp-faas-default-app-key-2"))
 }
 
@@ -34,6 +36,11 @@ func TestAValueIsKeptAsItIsWritten(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, kept, string(value))
 	}
+}
+
+func TestAValueThatIsTooLongIsToBeShortened(t *testing.T) {
+	_, _, err := secret.ParseValue(json.RawMessage(`"`+strings.Repeat("ü", 21)+`"`), 20)
+	require.ErrorContains(t, err, "value has 21 characters: the limit is 20, shorten it")
 }
 
 // FuzzParseValue holds that what is accepted is one JSON value of its type and
