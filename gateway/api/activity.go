@@ -30,15 +30,20 @@ func (s *Server) note(q *request, a journal.Activity) {
 	if a.Action == journal.Update && len(a.Changes) == 0 {
 		return
 	}
-	a.Account, a.At, a.By, a.RequestID = cmp.Or(a.Account, q.account()), s.now().UTC(), author(q.principal), q.id
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(q), noteLimit)
-	defer cancel()
-	if err := s.journal.Note(ctx, a); err != nil {
+	if err := s.keep(q, &a); err != nil {
 		s.metrics.unnoted.Inc()
 		s.log.Error().Err(err).Str("requestId", q.id).Str("accountId", a.Account).Str("by", a.By).
 			Str("action", string(a.Action)).Str("noun", string(a.Noun)).Str("id", a.ID).Str("name", clip(a.Name, 100)).
 			Msg("a change was made and is not among the activities")
 	}
+}
+
+// keep is note for who decides what becomes of an activity that cannot be kept.
+func (s *Server) keep(q *request, a *journal.Activity) error {
+	a.Account, a.At, a.By, a.RequestID = cmp.Or(a.Account, q.account()), s.now().UTC(), author(q.principal), q.id
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(q), noteLimit)
+	defer cancel()
+	return s.journal.Note(ctx, *a)
 }
 
 // changes are what an activity changed, field by field. Its methods add what

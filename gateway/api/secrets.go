@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/sluice-faas/sluice/gateway/auth"
 	"github.com/sluice-faas/sluice/gateway/journal"
@@ -89,8 +90,9 @@ func (s *Server) listSecrets(w http.ResponseWriter, r *http.Request) error {
 	return respond(w, http.StatusOK, views)
 }
 
-// readSecret answers one secret with its value, and notes that it was looked at
-// before it is.
+// readSecret answers one secret with its value, after it has noted that it was
+// looked at. When that cannot be noted it does not: who can have the journal fail
+// could else look unseen.
 func (s *Server) readSecret(w http.ResponseWriter, r *http.Request) error {
 	q := of(r)
 	key, err := visible(q)
@@ -101,7 +103,12 @@ func (s *Server) readSecret(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("read secret: %w", err)
 	}
-	s.noteSecret(q, journal.Reveal, key)
+	if err := s.keep(q, &journal.Activity{Action: journal.Reveal, Noun: journal.Secret, Name: key}); err != nil {
+		return &lambda.Error{
+			Kind: lambda.KindUnavailable, Code: lambda.CodeUnavailable, RetryAfter: time.Second, Err: err,
+			Message: "the secret is not shown, because it could not be recorded who looked at it: try again, or have an operator look at the journal",
+		}
+	}
 	return respondSecret(w, http.StatusOK, found)
 }
 

@@ -265,3 +265,21 @@ func TestWhoDidWhatWithASecretIsNoted(t *testing.T) {
 	}
 	require.ElementsMatch(t, []journal.Action{journal.Create, journal.Reveal, journal.Update, journal.Delete}, did)
 }
+
+func TestASecretIsNotShownWhenItCannotBeNotedWhoLooked(t *testing.T) {
+	g := newGateway(t)
+	admin := g.tokens[lambda.RoleAdmin]
+	const value = "Tr0ub4dor-and-3-staples"
+	g.do("POST", "/secrets", admin, `{"key":"k","value":"`+value+`"}`)
+	g.journal.full.Store(true)
+	r := g.do("GET", "/secrets/k", admin, "")
+	require.Equal(t, http.StatusServiceUnavailable, r.StatusCode)
+	require.Equal(t, lambda.CodeUnavailable, r.code())
+	require.Contains(t, r.body, "it could not be recorded who looked at it")
+	require.NotContains(t, r.body, value)
+	require.Contains(t, g.log.String(), "no space left on device")
+	require.Contains(t, g.metrics(), "sluice_activities_lost_total 0", "nothing was done that is not noted")
+	require.Equal(t, http.StatusOK, g.do("PUT", "/secrets/k", admin, `{"value":"other"}`).StatusCode, "changes go on")
+	g.journal.full.Store(false)
+	require.Contains(t, g.do("GET", "/secrets/k", admin, "").body, "other")
+}
