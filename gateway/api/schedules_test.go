@@ -223,3 +223,22 @@ func TestSchedules(t *testing.T) {
 		require.Len(t, told, 7)
 	})
 }
+
+func TestAPayloadThatIsSentBackAsItWasReadIsNoChange(t *testing.T) {
+	g := newGateway(t, func(l *lambda.Limits) { l.SchedulePayload = 12 })
+	dev := g.tokens[lambda.RoleDeveloper]
+	c := g.do("POST", "/schedules", dev, `{"lambdaUUID":"`+g.deployedLambda("first")+`","cronExpression":"* * * * *","invocationBody":{"a":"<&>"}}`).schedule(http.StatusCreated)
+	read := get[[]scheduled](t, g, "/schedules", dev)[0].InvocationBody
+	require.Equal(t, `{"a":"\u003c\u0026\u003e"}`, string(read), "it is escaped, and longer than the limit")
+	for _, same := range []string{string(read), `{ "a" : "<&>" }`} {
+		require.Equal(t, http.StatusNotModified, g.do("PUT", "/schedules/"+c.UUID, dev, `{"invocationBody":`+same+`}`).StatusCode, same)
+	}
+	changed := g.do("PUT", "/schedules/"+c.UUID, dev, `{"isActive":false,"invocationBody":`+string(read)+`}`).schedule(http.StatusOK)
+	require.Equal(t, string(read), string(changed.InvocationBody))
+	for _, a := range activities(t, g, "") {
+		if a.Action == "update" && a.Noun == "schedule" {
+			require.Len(t, a.Changes, 1, "%v", a.Changes)
+		}
+	}
+	require.Equal(t, http.StatusOK, g.do("PUT", "/schedules/"+c.UUID, dev, `{"invocationBody":{"a":"<>"}}`).StatusCode)
+}
