@@ -179,6 +179,25 @@ func (f *follower) waitFor(ctx context.Context, revision int64) error {
 	return nil
 }
 
+// followed is what the copies that a follower keeps have in common.
+type followed struct{ follower *follower }
+
+// Close stops following. Lookups go on answering.
+func (f *followed) Close() { f.follower.close() }
+
+// WaitFor returns when everything up to revision is known: after
+// WaitFor(ctx, store.Written()) a gateway sees its own writes.
+func (f *followed) WaitFor(ctx context.Context, revision int64) error {
+	return f.follower.waitFor(ctx, revision)
+}
+
+// Changed gives a channel that is closed at the next change. Take it before
+// looking, and no change is missed.
+func (f *followed) Changed() <-chan struct{} {
+	_, changed := f.follower.next()
+	return changed
+}
+
 func sleep(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -38,8 +38,8 @@ type Ack struct {
 // the work, who has claimed it, which gateways are alive, and which of them are
 // ready. Safe for concurrent use.
 type Rollouts struct {
-	follower *follower
-	log      zerolog.Logger
+	followed
+	log zerolog.Logger
 
 	mu       sync.RWMutex
 	work     map[ids]*record
@@ -69,21 +69,6 @@ func (s *Store) OpenRollouts(ctx context.Context) (*Rollouts, error) {
 	}
 	r.follower = f
 	return r, nil
-}
-
-// Close stops following.
-func (r *Rollouts) Close() { r.follower.close() }
-
-// WaitFor returns when everything up to revision is known.
-func (r *Rollouts) WaitFor(ctx context.Context, revision int64) error {
-	return r.follower.waitFor(ctx, revision)
-}
-
-// Changed gives a channel that is closed at the next change. Take it before
-// looking, and no change is missed.
-func (r *Rollouts) Changed() <-chan struct{} {
-	_, changed := r.follower.next()
-	return changed
 }
 
 // Each calls f with all work, the oldest first, until f returns false. f may

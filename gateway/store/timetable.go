@@ -37,8 +37,8 @@ type Planned struct {
 // Timetable is what every gateway knows in memory of all schedules. Safe for
 // concurrent use; what it returns is shared and must not be changed.
 type Timetable struct {
-	follower *follower
-	log      zerolog.Logger
+	followed
+	log zerolog.Logger
 
 	mu      sync.Mutex
 	lines   map[LambdaRef]*line
@@ -68,16 +68,6 @@ func (s *Store) OpenTimetable(ctx context.Context) (*Timetable, error) {
 	}
 	t.follower = f
 	return t, nil
-}
-
-// Close stops following.
-func (t *Timetable) Close() { t.follower.close() }
-
-// Changed gives a channel that is closed at the next change. Take it before
-// Take, and no change is missed.
-func (t *Timetable) Changed() <-chan struct{} {
-	_, changed := t.follower.next()
-	return changed
 }
 
 // Gateways tells the ids of the gateways that attend to the schedules, sorted.

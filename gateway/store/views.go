@@ -20,9 +20,9 @@ import (
 // nothing and never wait for etcd; what they return is shared and must not be
 // changed. When etcd is away, Views go on with what they last knew.
 type Views struct {
-	follower *follower
-	now      func() time.Time
-	log      zerolog.Logger
+	followed
+	now func() time.Time
+	log zerolog.Logger
 
 	mu     sync.RWMutex
 	held   held
@@ -67,15 +67,6 @@ func (s *Store) OpenViews(ctx context.Context) (*Views, error) {
 	}
 	v.follower = f
 	return v, nil
-}
-
-// Close stops following. Lookups go on answering.
-func (v *Views) Close() { v.follower.close() }
-
-// WaitFor returns when everything up to revision is in the views: after
-// WaitFor(ctx, store.Written()) a gateway sees its own writes.
-func (v *Views) WaitFor(ctx context.Context, revision int64) error {
-	return v.follower.waitFor(ctx, revision)
 }
 
 // Live tells what is live of a lambda.
