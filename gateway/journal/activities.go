@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -260,31 +261,35 @@ func (b *book) condemn(why error) error {
 }
 
 // keep replaces the totals of a day, or adds them.
-func (b *book) keep(rows []keptTotal) error {
-	if len(rows) == 0 {
-		return nil
-	}
-	return b.do(func(tx *sql.Tx) error {
-		insert, err := tx.Prepare(replaceTotal)
-		if err != nil {
+func (b *book) keep(ctx context.Context, rows []keptTotal) error {
+	for piece := range slices.Chunk(rows, pieceRows) {
+		if err := b.piece(ctx, func(tx *sql.Tx) error { return keepTotals(tx, piece) }); err != nil {
 			return err
 		}
-		ids := map[sourceKey]int64{}
-		for i := range rows {
-			r := &rows[i]
-			id, ok := ids[r.key]
-			if !ok {
-				if id, err = nameIn(tx, r.key); err != nil {
-					return err
-				}
-				ids[r.key] = id
-			}
-			if _, err := insert.Exec(append([]any{r.slot, id}, r.sum.values()...)...); err != nil {
+	}
+	return nil
+}
+
+func keepTotals(tx *sql.Tx, rows []keptTotal) error {
+	insert, err := tx.Prepare(replaceTotal)
+	if err != nil {
+		return err
+	}
+	ids := map[sourceKey]int64{}
+	for i := range rows {
+		r := &rows[i]
+		id, ok := ids[r.key]
+		if !ok {
+			if id, err = nameIn(tx, r.key); err != nil {
 				return err
 			}
+			ids[r.key] = id
 		}
-		return nil
-	})
+		if _, err := insert.Exec(append([]any{r.slot, id}, r.sum.values()...)...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 var replaceTotal = `INSERT OR REPLACE INTO total (slot, lambda, ` + countColumns(", ") + `) VALUES (?, ?` + repeat(", ?", len(States)+classes) + `)`
@@ -312,24 +317,6 @@ func (s *sum) values() []any {
 		values = append(values, n)
 	}
 	return values
-}
-
-// tidy deletes activities from before, totals of days before, and what accounts
-// have too much of.
-func (b *book) tidy(activities time.Time, totals day) error {
-	return b.do(func(tx *sql.Tx) error {
-		if _, err := tx.Exec(`DELETE FROM activity WHERE at < ?`, activities.UnixMilli()); err != nil {
-			return err
-		}
-		slot := int64(totals) * 86400 / slotSeconds
-		if _, err := tx.Exec(`DELETE FROM total WHERE slot < ?`, slot); err != nil {
-			return err
-		}
-		_, err := tx.Exec(`DELETE FROM activity WHERE id IN (
-			SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY account ORDER BY at DESC, id DESC) AS place FROM activity
-				WHERE account IN (SELECT account FROM activity GROUP BY account HAVING count(*) > ?1)) WHERE place > ?1)`, keptActivities)
-		return err
-	})
 }
 
 // Activities gives a page of activities, the newest first. It fails when ctx

@@ -2,8 +2,10 @@ package journal
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // What tests look at or do behind the journal's back.
@@ -31,7 +33,25 @@ func (j *Journal) Queries(account string) (all, running int) {
 // Keep does at once what the keeper does now and then.
 func (j *Journal) Keep(ctx context.Context) {
 	j.keeper.look(ctx)
-	j.keeper.tidy(j.now())
+	j.Tidy(ctx)
+}
+
+// Tidy does at once what the keeper does with activities now and then.
+func (j *Journal) Tidy(ctx context.Context) { j.keeper.tidy(ctx, j.now()) }
+
+// InsertTotals writes totals of one invocation for n slots of the lambda 1.
+func InsertTotals(db *sql.DB, n int, from time.Time) error {
+	tx, err := db.Begin()
+	if err != nil {
+		return err
+	}
+	one := sum{states: Counts{1}}
+	for i := range n {
+		if _, err := tx.Exec(replaceTotal, append([]any{slotOf(from) + int64(i), 1}, one.values()...)...); err != nil {
+			return errors.Join(err, tx.Rollback())
+		}
+	}
+	return tx.Commit()
 }
 
 // LimitPages makes SQLite refuse a page more than n with SQLITE_FULL, in the

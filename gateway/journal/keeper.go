@@ -52,7 +52,7 @@ func (k *keeper) run(ctx context.Context) {
 		k.look(ctx)
 		if now := k.now(); now.Sub(tidied) > time.Hour || now.Before(tidied) {
 			tidied = now
-			k.tidy(now)
+			k.tidy(ctx, now)
 		}
 		select {
 		case <-ctx.Done():
@@ -190,7 +190,7 @@ func (k *keeper) remove(ctx context.Context, f stored, old bool) error {
 	if f.day > dayOf(k.now())-keptTotals {
 		rows, err := k.folder.totalsOf(ctx, f.name)
 		if err == nil {
-			err = k.book.keep(rows)
+			err = k.book.keep(ctx, rows)
 		}
 		if err != nil {
 			k.log.Warn().Err(err).Str("file", k.folder.path(f.name)).Msg("the totals of a day are lost with its file")
@@ -238,9 +238,14 @@ func (f *folder) totalsOf(ctx context.Context, name string) (kept []keptTotal, e
 	return kept, err
 }
 
-// tidy deletes what is old in the file of activities.
-func (k *keeper) tidy(now time.Time) {
-	if err := k.book.tidy(now.Add(-k.activity), dayOf(now)-keptTotals); err != nil {
-		k.log.Error().Err(err).Msg("old activities could not be deleted")
+// tidy deletes what is old, or too much, in the file of activities.
+func (k *keeper) tidy(ctx context.Context, now time.Time) {
+	err := k.book.tidy(ctx, now.Add(-k.activity), dayOf(now)-keptTotals)
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	k.log.Error().Err(err).Msg("old activities could not be deleted")
+	if isDamage(err) {
+		k.suspect(activityFile)
 	}
 }
