@@ -247,7 +247,7 @@ func TestHealthReadinessAndMetricsAreOnTheAdminListener(t *testing.T) {
 	require.JSONEq(t, `{"ready":true,"checks":{"disk":"ok","etcd":"ok","journal":"ok","runtimes":"ok","secrets":"ok"}}`, body)
 	status, body = g.admin(t, "/metrics")
 	require.Equal(t, http.StatusOK, status)
-	for _, want := range []string{"sluice_processes ", "sluice_requests_total{", "sluice_journal_written_total ", "sluice_journal_dropped_total{reason=\"disk\"} 0", "sluice_log_tails 0", "sluice_build_info{version=\"v0.0.0-test\"} 1", "process_resident_memory_bytes"} {
+	for _, want := range []string{"sluice_processes ", "sluice_requests_total{", "sluice_journal_written_total ", "sluice_journal_dropped_total{reason=\"disk\"} 0", "sluice_journal_activities_dropped_total 0\n", "sluice_log_tails 0", "sluice_build_info{version=\"v0.0.0-test\"} 1", "process_resident_memory_bytes"} {
 		require.Contains(t, body, want)
 	}
 	status, _ = g.admin(t, "/debug/pprof/")

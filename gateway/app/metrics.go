@@ -82,6 +82,7 @@ func journalCollector(stats func() journal.Stats) prometheus.Collector {
 			prometheus.Labels{"reason": string(reason)}, func(s *S) float64 { return float64(s.Dropped[reason]) })
 	}
 	c.counter("sluice_journal_lost_total", "Invocations that are in no report either.", nil, func(s *S) float64 { return float64(s.Lost) })
+	c.counter("sluice_journal_activities_dropped_total", "Activities that went before their time, as their account had too many.", nil, func(s *S) float64 { return float64(s.DroppedActivities) })
 	c.gauge("sluice_journal_queued", "Invocations that wait to be written.", func(s *S) float64 { return float64(s.Queued) })
 	c.gauge("sluice_journal_queued_bytes", "Memory of the invocations that wait to be written.", func(s *S) float64 { return float64(s.QueuedBytes) })
 	c.gauge("sluice_journal_bytes", "Size of the journal's files.", func(s *S) float64 { return float64(s.Bytes) })

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,7 +18,7 @@ const (
 	maxChangeText  = 16 << 10 // bytes of one text of a change
 	maxChangeTexts = 64 << 10 // of all texts of an activity
 	maxNameText    = 1 << 10
-	keptActivities = 100_000 // of an account; the oldest go first
+	keptActivities = 100_000 // of an account; see level for which go first
 	maxNotes       = 1_000   // that wait to be written
 )
 
@@ -39,6 +40,10 @@ type book struct {
 	now    func() time.Time
 	notes  chan *note
 	ended  chan struct{} // closed when nothing is written any more
+	kick   func()        // has the keeper look
+
+	grown   atomic.Int64  // bytes since the keeper began to look whether accounts have too much
+	dropped atomic.Uint64 // activities that went because of that
 
 	mu sync.Mutex // held by who writes
 	db *sql.DB
@@ -152,29 +157,36 @@ func (b *book) write(first *note) {
 	for range len(b.notes) {
 		notes = append(notes, <-b.notes)
 	}
+	var bytes int64
 	err := b.do(func(tx *sql.Tx) error {
+		bytes = 0
 		for _, n := range notes {
-			if err := n.activity.insert(tx); err != nil {
+			size, err := n.activity.insert(tx)
+			if err != nil {
 				return err
 			}
+			bytes += size
 		}
 		return nil
 	})
 	if err != nil {
 		err = fmt.Errorf("note an activity: %w", err)
+	} else if b.grown.Add(bytes) > tidyAfter {
+		b.kick()
 	}
 	for _, n := range notes {
 		n.done <- err
 	}
 }
 
-func (a *Activity) insert(tx *sql.Tx) error {
+// insert writes the activity, and tells what it takes.
+func (a *Activity) insert(tx *sql.Tx) (bytes int64, err error) {
 	changes, err := json.Marshal(a.Changes)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	_, err = tx.Exec(insertActivity, a.Account, a.At.UnixMilli(), a.By, string(a.Action), string(a.Noun), a.ID, a.Name, a.RequestID, string(changes))
-	return err
+	return a.noted(changes), err
 }
 
 // do runs a transaction. A file that is damaged is set aside, and a new one begun.

@@ -50,7 +50,7 @@ func (k *keeper) run(ctx context.Context) {
 	tidied := time.Time{}
 	for {
 		k.look(ctx)
-		if now := k.now(); now.Sub(tidied) > time.Hour || now.Before(tidied) {
+		if now := k.now(); now.Sub(tidied) > time.Hour || now.Before(tidied) || k.book.grown.Load() > tidyAfter {
 			tidied = now
 			k.tidy(ctx, now)
 		}
@@ -240,6 +240,7 @@ func (f *folder) totalsOf(ctx context.Context, name string) (kept []keptTotal, e
 
 // tidy deletes what is old, or too much, in the file of activities.
 func (k *keeper) tidy(ctx context.Context, now time.Time) {
+	k.book.grown.Store(0)
 	err := k.book.tidy(ctx, now.Add(-k.activity), dayOf(now)-keptTotals)
 	if err == nil || ctx.Err() != nil {
 		return

@@ -18,7 +18,8 @@ type Config struct {
 	Log    zerolog.Logger
 	Limits lambda.Limits
 	// Reserve is how many bytes of its disk entries leave to others, who fare worse
-	// on a full one. Activities, which are few, are written all the same.
+	// on a full one. Activities, of which an account has 64 MiB at most, are written
+	// all the same.
 	Reserve uint64
 	Now     func() time.Time // default time.Now
 }
@@ -66,6 +67,7 @@ func Open(c Config) (*Journal, error) {
 		folder: f, book: j.book, log: c.Log, now: c.Now, kicked: make(chan struct{}, 1), suspects: map[string]struct{}{},
 		retention: int(c.Limits.LogRetention / (24 * time.Hour)), activity: c.Limits.ActivityRetention, most: int64(c.Limits.JournalSize) << 20,
 	}
+	j.book.kick = j.keeper.kick
 	j.writer = &writer{queue: j.queue, folder: f, reserve: c.Reserve, logPages: logPages(j.keeper.most), now: c.Now, kick: j.keeper.kick, pack: newPacker()}
 	j.keeper.writer = j.writer
 	if err := j.inspect(); err != nil {

@@ -13,10 +13,13 @@ type Stats struct {
 	Written uint64            // entries that are in the files
 	Dropped map[Reason]uint64 // entries that are not, though counted in totals; every Reason is there
 	Lost    uint64            // entries that are in no total either
+	// DroppedActivities are gone before the limit activity-retention, as their account
+	// had more than is kept.
+	DroppedActivities uint64
 	// Queued entries wait to be written, with QueuedBytes.
 	Queued      int
 	QueuedBytes int64
-	Bytes       int64 // of all files, as of the last minute
+	Bytes       int64 // of all files, those of activities too, as of the last minute
 	// LastError is of the last write; empty when that went well. LastErrorAt is when
 	// the last one failed.
 	LastError   string
@@ -34,6 +37,8 @@ func (j *Journal) Stats() Stats {
 	}
 	s.Lost, s.Queued, s.QueuedBytes = q.lost, len(q.items), q.bytes
 	q.mu.Unlock()
+
+	s.DroppedActivities = j.book.dropped.Load()
 
 	w := j.writer
 	w.stats.Lock()

@@ -25,8 +25,7 @@ func (b *book) tidy(ctx context.Context, activities time.Time, totals day) error
 	if err := b.dropTotals(ctx, int64(totals)*86400/slotSeconds); err != nil {
 		return err
 	}
-	return b.drop(ctx, `SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY account ORDER BY at DESC, id DESC) AS place FROM activity
-		WHERE account IN (SELECT account FROM activity GROUP BY account HAVING count(*) > ?1)) WHERE place > ?1 LIMIT ?2`, keptActivities, planned)
+	return b.level(ctx)
 }
 
 // piece is do, unless ctx has ended.
@@ -46,7 +45,7 @@ func (b *book) drop(ctx context.Context, which string, args ...any) error {
 			return err
 		})
 		if err == nil {
-			err = b.remove(ctx, ids)
+			_, err = b.remove(ctx, ids)
 		}
 		if err != nil || len(ids) < planned {
 			return err
@@ -78,21 +77,39 @@ func readIDs(ctx context.Context, db *sql.DB, which string, args ...any) (ids []
 	return ids, rows.Err()
 }
 
-// remove deletes activities.
-func (b *book) remove(ctx context.Context, ids []int64) error {
+// remove deletes activities, and tells how many there were.
+func (b *book) remove(ctx context.Context, ids []int64) (gone int64, err error) {
 	for piece := range slices.Chunk(ids, pieceRows) {
-		err := b.piece(ctx, func(tx *sql.Tx) error {
-			remove, err := tx.Prepare(`DELETE FROM activity WHERE id = ?`)
-			for i := 0; err == nil && i < len(piece); i++ {
-				_, err = remove.Exec(piece[i])
-			}
+		var n int64
+		err := b.piece(ctx, func(tx *sql.Tx) (err error) {
+			n, err = removeIn(tx, piece)
 			return err
 		})
 		if err != nil {
-			return err
+			return gone, err
 		}
+		gone += n
 	}
-	return nil
+	return gone, nil
+}
+
+func removeIn(tx *sql.Tx, ids []int64) (gone int64, err error) {
+	remove, err := tx.Prepare(`DELETE FROM activity WHERE id = ?`)
+	if err != nil {
+		return 0, err
+	}
+	for _, id := range ids {
+		result, err := remove.Exec(id)
+		if err != nil {
+			return 0, err
+		}
+		n, err := result.RowsAffected()
+		if err != nil {
+			return 0, err
+		}
+		gone += n
+	}
+	return gone, nil
 }
 
 // dropTotals deletes the totals of slots before one.

@@ -1,15 +1,20 @@
 package journal_test
 
 import (
+	"bytes"
 	"database/sql"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sluice-faas/sluice/gateway/journal"
+	"github.com/sluice-faas/sluice/gateway/lambda"
 )
 
 // activitiesFile opens the file of activities beside the journal.
@@ -76,4 +81,64 @@ func TestTotalsThatAreKeptGoInPieces(t *testing.T) {
 	require.Equal(t, 2500, counted(t, j))
 	j.Tidy(t.Context())
 	require.Zero(t, counted(t, j))
+}
+
+func TestAnAccountsActivitiesAreBounded(t *testing.T) {
+	const kept = 64 << 20
+	for name, flood := range map[string]struct{ n, size int }{
+		"in their number": {100_500, 10},
+		"in their bytes":  {5_000, 16 << 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			var log bytes.Buffer
+			j, err := journal.Open(journal.Config{Dir: dir, Log: zerolog.New(&log), Limits: lambda.DefaultLimits(), Now: newClock(noon).Now})
+			require.NoError(t, err)
+			t.Cleanup(func() { closeJournal(t, j) })
+			elsewhere := activity(noon.Add(-time.Hour), "elsewhere")
+			elsewhere.Account = "99"
+			require.NoError(t, j.Note(t.Context(), elsewhere))
+			db := activitiesFile(t, dir)
+			insertActivities(t, db, "victim", noon.AddDate(0, 0, -50), 300, 200)
+			insertActivities(t, db, "flood", noon.AddDate(0, 0, -1), flood.n, flood.size)
+			j.Keep(t.Context())
+
+			require.Equal(t, 300, countOf(t, db, "by = 'victim'"), "nobody drives out what others did")
+			require.Equal(t, 1, countOf(t, db, "account = '99'"))
+			left := countOf(t, db, "by = 'flood'")
+			require.Less(t, left, min(flood.n, 100_000))
+			require.Equal(t, left, countOf(t, db, "by = 'flood' AND at >= ?", noon.AddDate(0, 0, -1).UnixMilli()+int64(flood.n-left)), "the oldest go")
+			var size int64
+			require.NoError(t, db.QueryRow("SELECT sum(octet_length(changes)) FROM activity").Scan(&size))
+			require.LessOrEqual(t, size, int64(kept))
+			require.Greater(t, size+int64(left)*1000, int64(kept), "no more goes than must")
+			require.EqualValues(t, flood.n-left, j.Stats().DroppedActivities)
+			require.Greater(t, j.Stats().Bytes, size, "the size of all files has that of activities")
+			before := countOf(t, db, "1")
+			j.Keep(t.Context())
+			require.Equal(t, before, countOf(t, db, "1"))
+			closeJournal(t, j)
+			require.Contains(t, log.String(), `"account":"`+account+`","activities":`)
+			require.Contains(t, log.String(), `"by":"flood"`)
+		})
+	}
+}
+
+func TestAnAccountThatNotesMuchIsBoundedAtOnce(t *testing.T) {
+	j := open(t, t.TempDir(), newClock(noon))
+	text := strings.Repeat("x", 16<<10)
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			for range 70 {
+				a := activity(noon, "much")
+				for range 4 {
+					a.Changes = append(a.Changes, journal.Change{Field: "code", Diff: text})
+				}
+				assert.NoError(t, j.Note(t.Context(), a))
+			}
+		})
+	}
+	all.Wait()
+	require.Eventually(t, func() bool { return j.Stats().DroppedActivities > 0 }, 30*time.Second, time.Millisecond)
 }
