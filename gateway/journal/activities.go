@@ -352,7 +352,7 @@ func (j *Journal) Activities(ctx context.Context, q ActivityQuery) (ActivityPage
 		}
 		j.log.Warn().Err(err).Str("file", j.folder.path(activityFile)).Msg("the activities could not be read")
 		page.Missing = append(page.Missing, activityFile)
-		damaged = isDamage(err)
+		damaged = isDamage(err) && !errors.Is(err, errGarbled)
 		return nil
 	})
 	page.Missing = append(page.Missing, j.folder.missingActivities()...)
@@ -362,6 +362,8 @@ func (j *Journal) Activities(ctx context.Context, q ActivityQuery) (ActivityPage
 	return page, err
 }
 
+// read gives the page. An activity that is garbled is left out; the error says so
+// at the end.
 func (p *ActivityPage) read(ctx context.Context, db *sql.DB, q ActivityQuery, limit int, after *position) (err error) {
 	last := position{at: q.To.UnixMilli() - 1, id: 1<<63 - 1}
 	if after != nil && after.at <= last.at {
@@ -374,13 +376,14 @@ func (p *ActivityPage) read(ctx context.Context, db *sql.DB, q ActivityQuery, li
 	rows, err := db.QueryContext(ctx, `SELECT id, at, by, action, noun, thing, name, request, changes FROM activity
 		WHERE account = ?1 AND at >= ?2 AND at <= ?3 AND (at < ?3 OR id < ?4)
 		AND ?5 IN ('', noun) AND ?6 IN ('', thing) AND ?7 IN ('', by) AND ?8 IN ('', action)
-		AND instr(?9, ',' || noun || ',') = 0 ORDER BY at DESC, id DESC LIMIT ?10`,
-		q.Account, q.From.UnixMilli(), last.at, last.id, string(q.Noun), q.ID, q.By, string(q.Action), without, limit+1)
+		AND instr(?9, ',' || noun || ',') = 0 ORDER BY at DESC, id DESC`,
+		q.Account, q.From.UnixMilli(), last.at, last.id, string(q.Noun), q.ID, q.By, string(q.Action), without)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	var before position
+	var garbled error
 	size := 0
 	for rows.Next() {
 		a := Activity{Account: q.Account}
@@ -389,17 +392,18 @@ func (p *ActivityPage) read(ctx context.Context, db *sql.DB, q ActivityQuery, li
 		if err := rows.Scan(&at.id, &at.at, &a.By, &a.Action, &a.Noun, &a.ID, &a.Name, &a.RequestID, &changes); err != nil {
 			return err
 		}
+		if err := json.Unmarshal(changes, &a.Changes); err != nil {
+			garbled = fmt.Errorf("activity %d: %w", at.id, errGarbled)
+			continue
+		}
 		size += len(changes)
 		if n := len(p.Activities); n == limit || n > 0 && size > maxPageBytes {
 			p.Next = before.cursor(kindActivities, true)
-			return nil
-		}
-		if err := json.Unmarshal(changes, &a.Changes); err != nil {
-			return fmt.Errorf("activity %d: %w", at.id, errGarbled)
+			return garbled
 		}
 		a.At = time.UnixMilli(at.at).UTC()
 		p.Activities = append(p.Activities, a)
 		before = at
 	}
-	return rows.Err()
+	return errors.Join(garbled, rows.Err())
 }

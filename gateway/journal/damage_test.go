@@ -3,6 +3,7 @@ package journal_test
 import (
 	"bytes"
 	"database/sql"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -214,6 +215,33 @@ func TestAGarbledBlock(t *testing.T) {
 	j.Keep(t.Context())
 	require.Empty(t, j.Stats().Damaged)
 	require.Equal(t, 1, counted(t, j))
+}
+
+func TestAGarbledActivity(t *testing.T) {
+	dir := t.TempDir()
+	j := open(t, dir, newClock(noon))
+	for i := range 5 {
+		require.NoError(t, j.Note(t.Context(), activity(noon.Add(time.Duration(i)*time.Second), fmt.Sprint(i))))
+	}
+	db := activitiesFile(t, dir)
+	_, err := db.Exec("UPDATE activity SET changes = '[{' WHERE name IN ('1', '3')")
+	require.NoError(t, err)
+	q := journal.ActivityQuery{Account: account, From: noon, To: noon.Add(time.Hour), Limit: 2}
+	page, err := j.Activities(t.Context(), q)
+	require.NoError(t, err)
+	require.Len(t, page.Activities, 2)
+	require.Equal(t, "4", page.Activities[0].Name)
+	require.Equal(t, "2", page.Activities[1].Name, "what is older is there")
+	require.Equal(t, []string{"activities.db"}, page.Missing, "it is said")
+	q.Cursor = page.Next
+	page, err = j.Activities(t.Context(), q)
+	require.NoError(t, err)
+	require.Len(t, page.Activities, 1)
+	require.Equal(t, "0", page.Activities[0].Name)
+	require.Empty(t, page.Next)
+	// SQLite knows nothing of what is in a text: the file goes on.
+	j.Keep(t.Context())
+	require.Empty(t, j.Stats().Damaged)
 }
 
 func TestAnEmptyFile(t *testing.T) {
