@@ -39,7 +39,7 @@ func (j *Journal) Buckets(ctx context.Context, q BucketQuery) ([]Bucket, error) 
 // check gives the number of the first bucket since 1970, and how many there are.
 func (q *BucketQuery) check() (first int64, n int, err error) {
 	if q.Size <= 0 || q.Size%SlotSize != 0 {
-		return 0, 0, lambda.Invalid("bucketSize", "bucketSize is a multiple of %d seconds", slotSeconds)
+		return 0, 0, lambda.Invalid("bucketSize", "bucketSize is %s: give a multiple of %s", q.Size, SlotSize)
 	}
 	if _, err := checkPage(q.From, q.To, 0, 0); err != nil {
 		return 0, 0, err

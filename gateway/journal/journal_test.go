@@ -475,7 +475,7 @@ func TestWrongQuestions(t *testing.T) {
 		"years":                          {journal.LogQuery{From: noon.AddDate(-10, 0, 0), To: noon}, "startTimestamp"},
 		"too many lines":                 {journal.LogQuery{Limit: journal.MaxLines + 1}, "limit"},
 		"less than none":                 {journal.LogQuery{Limit: -1}, "limit"},
-		"a long text":                    {journal.LogQuery{Text: strings.Repeat("x", 1001)}, "text"},
+		"a long text":                    {journal.LogQuery{Text: strings.Repeat("x", 2_001)}, "text"},
 		"a cursor that nobody gave out":  {journal.LogQuery{Cursor: "abc"}, "cursor"},
 		"a cursor that was changed":      {journal.LogQuery{Cursor: "B" + next[1:]}, "cursor"},
 		"a cursor of the other order":    {journal.LogQuery{Cursor: next, Newest: true}, "cursor"},
@@ -496,6 +496,21 @@ func TestWrongQuestions(t *testing.T) {
 		requireInvalid(t, err, "cursor")
 		_, err = j.Activities(t.Context(), journal.ActivityQuery{Account: account, From: noon, To: noon.Add(time.Second), Cursor: next})
 		requireInvalid(t, err, "cursor")
+	})
+	t.Run("errors tell what was given and what to do", func(t *testing.T) {
+		_, err := j.Logs(t.Context(), journal.LogQuery{Account: account, From: noon, To: noon.Add(time.Second), Text: strings.Repeat("x", 2001)})
+		require.ErrorContains(t, err, "text has 2001 bytes, and 2000 is the most: give no more than 500 letters")
+		_, err = j.Logs(t.Context(), journal.LogQuery{Account: account, From: noon, To: noon.Add(time.Second), Limit: -3})
+		require.ErrorContains(t, err, "limit is -3: give 1 to 100000, or 0 for 100")
+		_, err = j.Buckets(t.Context(), journal.BucketQuery{Account: account, From: noon, To: noon.Add(time.Second), Size: time.Minute})
+		require.ErrorContains(t, err, "bucketSize is 1m0s: give a multiple of 5m0s")
+	})
+	t.Run("500 letters of any script are looked for", func(t *testing.T) {
+		for _, letter := range []string{"x", "ü", "語", "😀"} {
+			text := strings.Repeat(letter, 500)
+			add(t, j, call(noon, "Info "+text))
+			require.Equal(t, []string{text}, logs(t, j, journal.LogQuery{Text: text}))
+		}
 	})
 	t.Run("a state that there is not", func(t *testing.T) {
 		_, err := j.Invocations(t.Context(), journal.InvocationQuery{Account: account, From: noon, To: noon.Add(time.Second), States: []journal.State{"UNKNOWN"}})

@@ -13,7 +13,7 @@ type LogQuery struct {
 	// From and To bound the time of a line: From is in, To is not.
 	From, To  time.Time
 	Levels    []string // as LogRecord.Level has them; none: all
-	Text      string   // somewhere in message or extras, whatever its case; empty: any
+	Text      string   // somewhere in message or extras, whatever its case, 500 letters at most; empty: any
 	RequestID string   // empty: any
 	Newest    bool     // the newest first; else the oldest
 	Limit     int      // lines of a page; 1 to MaxLines, 0: DefaultLimit

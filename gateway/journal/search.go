@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"github.com/sluice-faas/sluice/gateway/lambda"
 )
@@ -18,9 +19,11 @@ const (
 	maxOfAccount = maxQueries - 1
 	// queryTime is what a query may take, beside its context's deadline.
 	queryTime = 30 * time.Second
-	// maxText bounds what is looked for.
-	maxText = 1_000
-	maxSpan = 400 * 24 * time.Hour
+	// maxText bounds what is looked for: letters have up to 4 bytes.
+	maxText = maxLetters * utf8.UTFMax
+	// maxLetters is what the API takes of a text.
+	maxLetters = 500
+	maxSpan    = 400 * 24 * time.Hour
 )
 
 // search is a walk over the blocks of an account.
@@ -213,7 +216,7 @@ func checkPage(from, to time.Time, limit, most int) (int, error) {
 	case to.Sub(from) > maxSpan:
 		return 0, lambda.Invalid("startTimestamp", "the time is longer than %d days: give a later startTimestamp, or an earlier endTimestamp", int(maxSpan.Hours()/24))
 	case limit < 0 || limit > most:
-		return 0, lambda.Invalid("limit", "limit is from 1 to %d", most)
+		return 0, lambda.Invalid("limit", "limit is %d: give 1 to %d, or 0 for %d", limit, most, DefaultLimit)
 	case limit == 0:
 		return DefaultLimit, nil
 	}
@@ -222,7 +225,7 @@ func checkPage(from, to time.Time, limit, most int) (int, error) {
 
 func checkText(text string) error {
 	if len(text) > maxText {
-		return lambda.Invalid("text", "the text to look for has %d bytes, and %d is the most: shorten it", len(text), maxText)
+		return lambda.Invalid("text", "text has %d bytes, and %d is the most: give no more than %d letters", len(text), maxText, maxLetters)
 	}
 	return nil
 }
