@@ -334,7 +334,7 @@ func (s *sum) values() []any {
 // Activities gives a page of activities, the newest first. It fails when ctx
 // ends or when the query is wrong; what cannot be read is named in the page.
 func (j *Journal) Activities(ctx context.Context, q ActivityQuery) (ActivityPage, error) {
-	limit, err := checkPage(q.From, q.To, q.Limit, MaxActivities)
+	limit, err := checkPage(q.From, q.To, maxActivitySpan, q.Limit, MaxActivities)
 	if err != nil {
 		return ActivityPage{}, err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sluice-faas/sluice/gateway/journal"
+	"github.com/sluice-faas/sluice/gateway/lambda"
 )
 
 func TestActivities(t *testing.T) {
@@ -89,6 +90,21 @@ func TestPagesOfActivities(t *testing.T) {
 	for i, name := range names {
 		require.Equal(t, fmt.Sprint(n-1-i), name)
 	}
+}
+
+func TestActivitiesOfAllTheTimeThatTheyAreKept(t *testing.T) {
+	c := newClock(noon)
+	longest := lambda.DefaultLimits().ActivityRetention
+	for _, row := range lambda.LimitTable {
+		if row.Name == "activity-retention" {
+			longest = time.Duration(row.Most) * time.Second
+		}
+	}
+	j := open(t, t.TempDir(), c, func(l *lambda.Limits) { l.ActivityRetention = longest })
+	require.NoError(t, j.Note(t.Context(), activity(noon.Add(-longest), "ten years ago")))
+	page, err := j.Activities(t.Context(), journal.ActivityQuery{Account: account, From: noon.Add(-longest), To: noon.Add(time.Millisecond)})
+	require.NoError(t, err)
+	require.Len(t, page.Activities, 1)
 }
 
 func TestAnActivityIsBounded(t *testing.T) {

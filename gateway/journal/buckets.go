@@ -41,7 +41,7 @@ func (q *BucketQuery) check() (first int64, n int, err error) {
 	if q.Size <= 0 || q.Size%SlotSize != 0 {
 		return 0, 0, lambda.Invalid("bucketSize", "bucketSize is %s: give a multiple of %s", q.Size, SlotSize)
 	}
-	if _, err := checkPage(q.From, q.To, 0, 0); err != nil {
+	if _, err := checkPage(q.From, q.To, maxSpan, 0, 0); err != nil {
 		return 0, 0, err
 	}
 	size := q.Size.Milliseconds()
@@ -59,7 +59,7 @@ func (q *BucketQuery) check() (first int64, n int, err error) {
 // Totals counts the invocations of an account in a time that is widened to whole
 // slots.
 func (j *Journal) Totals(ctx context.Context, account string, from, to time.Time) (succeeded, failed int64, err error) {
-	if _, err := checkPage(from, to, 0, 0); err != nil {
+	if _, err := checkPage(from, to, maxSpan, 0, 0); err != nil {
 		return 0, 0, err
 	}
 	err = j.totals(ctx, sourceKey{account: account}, slotOf(from), ceilDiv(to.UnixMilli(), slotSeconds*1000), func(_ int64, s *sum) {

@@ -27,7 +27,7 @@ func (j *Journal) Invocations(ctx context.Context, q InvocationQuery) (Invocatio
 }
 
 func newCallSearch(q InvocationQuery) (*search, *page[Entry], error) {
-	limit, err := checkPage(q.From, q.To, q.Limit, MaxInvocations)
+	limit, err := checkPage(q.From, q.To, maxSpan, q.Limit, MaxInvocations)
 	if err != nil {
 		return nil, nil, err
 	}

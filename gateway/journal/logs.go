@@ -26,7 +26,7 @@ func (j *Journal) Logs(ctx context.Context, q LogQuery) (LogPage, error) {
 }
 
 func newLineSearch(q LogQuery) (*search, *page[Line], error) {
-	limit, err := checkPage(q.From, q.To, q.Limit, MaxLines)
+	limit, err := checkPage(q.From, q.To, maxSpan, q.Limit, MaxLines)
 	if err != nil {
 		return nil, nil, err
 	}

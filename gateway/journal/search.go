@@ -23,7 +23,10 @@ const (
 	maxText = maxLetters * utf8.UTFMax
 	// maxLetters is what the API takes of a text.
 	maxLetters = 500
-	maxSpan    = 400 * 24 * time.Hour
+	// maxSpan bounds the time of a query that reads days' files, and maxActivitySpan
+	// of one for activities, which are kept for ten years at most.
+	maxSpan         = 400 * 24 * time.Hour
+	maxActivitySpan = 3660 * 24 * time.Hour
 )
 
 // search is a walk over the blocks of an account.
@@ -209,12 +212,12 @@ func lambdasOf(ctx context.Context, db *sql.DB, where string, args ...any) (all 
 }
 
 // checkPage checks what queries have in common, and gives the limit.
-func checkPage(from, to time.Time, limit, most int) (int, error) {
+func checkPage(from, to time.Time, longest time.Duration, limit, most int) (int, error) {
 	switch {
 	case !from.Before(to):
 		return 0, lambda.Invalid("endTimestamp", "the end of the time must be after its start: give a later endTimestamp, or an earlier startTimestamp")
-	case to.Sub(from) > maxSpan:
-		return 0, lambda.Invalid("startTimestamp", "the time is longer than %d days: give a later startTimestamp, or an earlier endTimestamp", int(maxSpan.Hours()/24))
+	case to.Sub(from) > longest:
+		return 0, lambda.Invalid("startTimestamp", "the time is longer than %d days: give a later startTimestamp, or an earlier endTimestamp", int(longest.Hours()/24))
 	case limit < 0 || limit > most:
 		return 0, lambda.Invalid("limit", "limit is %d: give 1 to %d, or 0 for %d", limit, most, DefaultLimit)
 	case limit == 0:
