@@ -1,11 +1,14 @@
 package api_test
 
 import (
+	"bytes"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -182,6 +185,31 @@ func TestNoCellOfAnExportIsAFormula(t *testing.T) {
 			want = strings.ReplaceAll(want, "\r", "␍")
 			require.Equal(t, []string{"l", want, "0", "Info", want, "[]"}, rows[1])
 		})
+	}
+}
+
+func TestReportsSayWhatTheyLack(t *testing.T) {
+	g := newGateway(t)
+	id := g.create("first")["uuid"].(string)
+	at := time.Now().Add(-24 * time.Hour)
+	file := at.UTC().Format(time.DateOnly) + ".db"
+	g.called(id, at, nil)
+	path := filepath.Join(g.diaryDir, file)
+	period := "?startTimestamp=" + ms(at.Add(-time.Hour)) + "&endTimestamp=" + ms(at.Add(time.Hour))
+	paths := []string{"/reports/invocations/" + id + period, "/reports/latency/" + id + period, "/reports/invocationCounts" + period}
+	for _, path := range paths {
+		r := g.do("GET", path, g.tokens[lambda.RoleInvocation], "")
+		require.Equal(t, http.StatusOK, r.StatusCode, r.body)
+		require.Empty(t, r.Header.Get("X-Sluice-Missing"))
+	}
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		require.NoError(t, os.Remove(path+suffix))
+	}
+	require.NoError(t, os.WriteFile(path, bytes.Repeat([]byte("no database "), 2000), 0o600))
+	for _, path := range paths {
+		r := g.do("GET", path, g.tokens[lambda.RoleInvocation], "")
+		require.Equal(t, http.StatusOK, r.StatusCode, r.body)
+		require.Contains(t, r.Header.Get("X-Sluice-Missing"), file)
 	}
 }
 

@@ -120,7 +120,7 @@ func (s *Server) required(q *request, p *query, id string) (*lambda.Lambda, erro
 	return s.named(q, id)
 }
 
-// tellPage says in headers what an array cannot.
+// tellPage says in headers what the form of an answer has no place for.
 func tellPage(w http.ResponseWriter, next string, missing []string) {
 	if next != "" {
 		w.Header().Set(cursorHeader, next)

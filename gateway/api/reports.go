@@ -52,7 +52,7 @@ func (s *Server) invocationReport(w http.ResponseWriter, r *http.Request) error 
 	if len(states) == 0 {
 		states = journal.States
 	}
-	l, buckets, err := s.buckets(of(r), p)
+	l, buckets, err := s.buckets(w, of(r), p)
 	if err != nil {
 		return fmt.Errorf("report invocations: %w", err)
 	}
@@ -74,8 +74,8 @@ func chosenStates(p *query) []journal.State {
 }
 
 // buckets reads period and bucket size of a report of the lambda in the path, and
-// asks the journal.
-func (s *Server) buckets(q *request, p *query) (*lambda.Lambda, []journal.Bucket, error) {
+// asks the journal. It says in a header what the answer lacks.
+func (s *Server) buckets(w http.ResponseWriter, q *request, p *query) (*lambda.Lambda, []journal.Bucket, error) {
 	span := p.period(s.now(), hour, longestReport)
 	if span.length() < shortestReport {
 		p.fail(startParameter, "%s and %s are %s apart: the least is %s, begin earlier", startParameter, endParameter, span.length(), spell(shortestReport))
@@ -85,10 +85,14 @@ func (s *Server) buckets(q *request, p *query) (*lambda.Lambda, []journal.Bucket
 	if err != nil {
 		return nil, nil, err
 	}
-	buckets, err := s.journal.Buckets(q, journal.BucketQuery{
+	buckets, missing, err := s.journal.Buckets(q, journal.BucketQuery{
 		Account: q.account(), LambdaID: l.ID, From: span.from, To: span.to, Size: time.Duration(size) * time.Second,
 	})
-	return l, buckets, err
+	if err != nil {
+		return nil, nil, err
+	}
+	tellPage(w, "", missing)
+	return l, buckets, nil
 }
 
 // usualBucket is what the public CLI asks for.
@@ -115,7 +119,7 @@ type latencyView struct {
 
 // latencyReport answers how long invocations of a lambda took.
 func (s *Server) latencyReport(w http.ResponseWriter, r *http.Request) error {
-	l, buckets, err := s.buckets(of(r), queryOf(r))
+	l, buckets, err := s.buckets(w, of(r), queryOf(r))
 	if err != nil {
 		return fmt.Errorf("report latency: %w", err)
 	}
@@ -146,10 +150,11 @@ func (s *Server) invocationCounts(w http.ResponseWriter, r *http.Request) error 
 	if p.fault != nil {
 		return p.fault
 	}
-	succeeded, failed, err := s.journal.Totals(q, q.account(), span.from, span.to)
+	succeeded, failed, missing, err := s.journal.Totals(q, q.account(), span.from, span.to)
 	if err != nil {
 		return fmt.Errorf("count invocations: %w", err)
 	}
+	tellPage(w, "", missing)
 	return respond(w, http.StatusOK, struct {
 		AccountID string `json:"accountId"`
 		Succeeded int64  `json:"successfulInvocations"`

@@ -109,8 +109,8 @@ type Journal interface {
 	Note(ctx context.Context, a journal.Activity) error
 	Logs(ctx context.Context, q journal.LogQuery) (journal.LogPage, error)
 	Invocations(ctx context.Context, q journal.InvocationQuery) (journal.InvocationPage, error)
-	Buckets(ctx context.Context, q journal.BucketQuery) ([]journal.Bucket, error)
-	Totals(ctx context.Context, account string, from, to time.Time) (succeeded, failed int64, err error)
+	Buckets(ctx context.Context, q journal.BucketQuery) (buckets []journal.Bucket, missing []string, err error)
+	Totals(ctx context.Context, account string, from, to time.Time) (succeeded, failed int64, missing []string, err error)
 	Activities(ctx context.Context, q journal.ActivityQuery) (journal.ActivityPage, error)
 	Tail(f journal.TailFilter) *journal.Tail
 }

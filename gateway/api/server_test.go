@@ -69,6 +69,7 @@ type gateway struct {
 	store    *store.Store
 	views    *store.Views
 	journal  *diary
+	diaryDir string
 	secrets  *secret.Service
 	tokens   map[lambda.Role]string
 	app      string // token of an app with scope faas.lambda.invoke
@@ -140,7 +141,8 @@ func newGateway(t *testing.T, change ...func(*lambda.Limits)) *gateway {
 	}
 	st.Limits = limits
 	g := &gateway{t: t, language: &language{}, store: st, views: views, tokens: map[lambda.Role]string{}, log: &lines{}, registry: prometheus.NewRegistry()}
-	kept, err := journal.Open(journal.Config{Dir: filepath.Join(dir, "journal"), Log: zerolog.Nop(), Limits: limits})
+	g.diaryDir = filepath.Join(dir, "journal")
+	kept, err := journal.Open(journal.Config{Dir: g.diaryDir, Log: zerolog.Nop(), Limits: limits})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, kept.Close(context.WithoutCancel(ctx))) })
 	g.journal = &diary{Journal: kept}

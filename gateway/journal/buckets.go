@@ -11,21 +11,22 @@ import (
 
 // Buckets counts the invocations of one lambda in stretches of time, all of which
 // are there, those without any too. Invocations are counted when they are not
-// stored, too.
-func (j *Journal) Buckets(ctx context.Context, q BucketQuery) ([]Bucket, error) {
+// stored, too. What could not be read is named in missing: the counts are too
+// small then.
+func (j *Journal) Buckets(ctx context.Context, q BucketQuery) (buckets []Bucket, missing []string, err error) {
 	first, n, err := q.check()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	size := int64(q.Size / SlotSize)
 	sums := make([]sum, n)
-	err = j.totals(ctx, sourceKey{q.Account, q.LambdaID}, first*size, (first+int64(n))*size, func(slot int64, s *sum) {
+	missing, err = j.totals(ctx, sourceKey{q.Account, q.LambdaID}, first*size, (first+int64(n))*size, func(slot int64, s *sum) {
 		sums[slot/size-first].add(s)
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	buckets := make([]Bucket, n)
+	buckets = make([]Bucket, n)
 	for i := range buckets {
 		from := time.Unix((first+int64(i))*size*slotSeconds, 0).UTC()
 		buckets[i] = Bucket{
@@ -33,7 +34,7 @@ func (j *Journal) Buckets(ctx context.Context, q BucketQuery) ([]Bucket, error) 
 			P50: percentile(&sums[i].latency, 0.5), P95: percentile(&sums[i].latency, 0.95), P99: percentile(&sums[i].latency, 0.99),
 		}
 	}
-	return buckets, nil
+	return buckets, missing, nil
 }
 
 // check gives the number of the first bucket since 1970, and how many there are.
@@ -57,12 +58,12 @@ func (q *BucketQuery) check() (first int64, n int, err error) {
 }
 
 // Totals counts the invocations of an account in a time that is widened to whole
-// slots.
-func (j *Journal) Totals(ctx context.Context, account string, from, to time.Time) (succeeded, failed int64, err error) {
+// slots. What could not be read is named in missing, as in Buckets.
+func (j *Journal) Totals(ctx context.Context, account string, from, to time.Time) (succeeded, failed int64, missing []string, err error) {
 	if _, err := checkPage(from, to, maxSpan, 0, 0); err != nil {
-		return 0, 0, err
+		return 0, 0, nil, err
 	}
-	err = j.totals(ctx, sourceKey{account: account}, slotOf(from), ceilDiv(to.UnixMilli(), slotSeconds*1000), func(_ int64, s *sum) {
+	missing, err = j.totals(ctx, sourceKey{account: account}, slotOf(from), ceilDiv(to.UnixMilli(), slotSeconds*1000), func(_ int64, s *sum) {
 		for i, n := range s.states {
 			if States[i] == Succeeded {
 				succeeded += n
@@ -71,7 +72,7 @@ func (j *Journal) Totals(ctx context.Context, account string, from, to time.Time
 			}
 		}
 	})
-	return succeeded, failed, err
+	return succeeded, failed, missing, err
 }
 
 // sum is a count of a longer time.
@@ -91,11 +92,12 @@ func (s *sum) add(more *sum) {
 
 // totals has do add up the slots from first to before end: those of days that
 // have a file, from there; the others from where days that had to go left them.
-func (j *Journal) totals(ctx context.Context, key sourceKey, first, end int64, do func(slot int64, s *sum)) error {
-	return j.query(ctx, key.account, func(ctx context.Context) error {
+// It names what could not be read.
+func (j *Journal) totals(ctx context.Context, key sourceKey, first, end int64, do func(slot int64, s *sum)) (missing []string, err error) {
+	err = j.query(ctx, key.account, func(ctx context.Context) (err error) {
 		here := map[day]bool{}
 		firstDay, lastDay := dayOfSlot(first), dayOfSlot(end-1)
-		_, err := j.days(ctx, firstDay, lastDay, false, func(ctx context.Context, d day, db *sql.DB) error {
+		missing, err = j.days(ctx, firstDay, lastDay, false, func(ctx context.Context, d day, db *sql.DB) error {
 			here[d] = true
 			return readTotals(ctx, db, key, first, end, do)
 		})
@@ -109,12 +111,18 @@ func (j *Journal) totals(ctx context.Context, key sourceKey, first, end int64, d
 				}
 			})
 		})
-		if err != nil && ctx.Err() == nil {
-			j.log.Warn().Err(err).Msg("the totals of days that are gone could not be read")
-			return nil
+		missing = append(missing, j.folder.missingTotals(firstDay, lastDay, here)...)
+		if err == nil || ctx.Err() != nil {
+			return ctx.Err()
 		}
-		return err
+		j.log.Warn().Err(err).Msg("the totals of days that are gone could not be read")
+		missing = append(missing, activityFile)
+		if isDamage(err) {
+			j.keeper.suspect(activityFile)
+		}
+		return nil
 	})
+	return missing, err
 }
 
 func dayOfSlot(slot int64) day { return day(floorDiv(slot*slotSeconds, 86400)) }

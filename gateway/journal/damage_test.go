@@ -162,6 +162,35 @@ func TestDamageFoundByAReader(t *testing.T) {
 	requireAside(t, j, dir, yesterday)
 }
 
+func TestReportsSayWhatTheyLack(t *testing.T) {
+	for _, file := range []string{yesterday, "activities.db"} {
+		dir, c := written(t)
+		j := open(t, dir, c)
+		require.NoError(t, j.Note(t.Context(), activity(noon, "two")))
+		closeJournal(t, j)
+		if file == yesterday {
+			spoilPages(t, filepath.Join(dir, file))
+		} else {
+			spoilActivities(t, filepath.Join(dir, file))
+		}
+		j = open(t, dir, c)
+		_, _, missing, err := j.Totals(t.Context(), account, noon.AddDate(0, 0, -2), noon.AddDate(0, 0, 1))
+		require.NoError(t, err)
+		require.Len(t, missing, 1)
+		require.True(t, strings.HasPrefix(missing[0], file), missing[0])
+		require.Eventually(t, func() bool { return len(j.Stats().Damaged) == 1 }, 10*time.Second, time.Millisecond)
+		q := journal.BucketQuery{Account: account, LambdaID: shop, From: noon.AddDate(0, 0, -2), To: noon.Add(time.Hour), Size: 24 * time.Hour}
+		buckets, missing, err := j.Buckets(t.Context(), q)
+		require.NoError(t, err)
+		require.EqualValues(t, 1, buckets[2].Counts.Of(journal.Succeeded), "the other day is there")
+		require.Equal(t, j.Stats().Damaged, missing, "what was set aside is still missing")
+		q.From = noon
+		_, missing, err = j.Buckets(t.Context(), q)
+		require.NoError(t, err)
+		require.Empty(t, missing, "a day that is whole lacks nothing")
+	}
+}
+
 func TestDamageFoundByTheWriter(t *testing.T) {
 	dir, c := written(t)
 	spoilPages(t, filepath.Join(dir, today))

@@ -20,6 +20,7 @@ import (
 const (
 	activityFile = "activities.db"
 	asideMark    = ".damaged-"
+	asideTime    = "20060102T150405.000Z"
 	maxAside     = 20 // files of damage that are kept
 	showDamage   = 24 * time.Hour
 )
@@ -138,6 +139,24 @@ func (f *folder) missingActivities() []string {
 	return slices.Clone(f.aside[activityFile])
 }
 
+// missingTotals names what was set aside of the activities and may have had totals
+// of the days from first to last: of those that have no file themselves.
+func (f *folder) missingTotals(first, last day, here map[day]bool) (names []string) {
+	for _, name := range f.missingActivities() {
+		at, err := time.Parse(asideTime, strings.TrimPrefix(name, activityFile+asideMark))
+		if err != nil {
+			continue // nobody knows when it was set aside
+		}
+		for d := first; d <= min(last, dayOf(at)); d++ {
+			if !here[d] {
+				names = append(names, name)
+				break
+			}
+		}
+	}
+	return names
+}
+
 // enter lets a reader in; the context ends when the file is taken away. There is
 // no reader when there is no such file.
 func (f *folder) enter(ctx context.Context, name string) (context.Context, func(), bool) {
@@ -198,7 +217,7 @@ func (f *folder) setAside(name string, why error) error {
 	}
 	defer f.forget(name)
 	now := f.now().UTC()
-	aside := name + asideMark + now.Format("20060102T150405.000Z")
+	aside := name + asideMark + now.Format(asideTime)
 	if err := os.Rename(f.path(name), f.path(aside)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("set the damaged file %s aside: %w", f.path(name), err)
 	}

@@ -259,7 +259,7 @@ func TestBuckets(t *testing.T) {
 	add(t, j, e)
 
 	t.Run("every bucket of the time is there, also without any call", func(t *testing.T) {
-		buckets, err := j.Buckets(t.Context(), journal.BucketQuery{Account: account, LambdaID: shop, From: from, To: from.Add(15 * time.Minute), Size: journal.SlotSize})
+		buckets, _, err := j.Buckets(t.Context(), journal.BucketQuery{Account: account, LambdaID: shop, From: from, To: from.Add(15 * time.Minute), Size: journal.SlotSize})
 		require.NoError(t, err)
 		require.Len(t, buckets, 3)
 		require.EqualValues(t, 1656420000000, buckets[0].From.UnixMilli())
@@ -275,23 +275,24 @@ func TestBuckets(t *testing.T) {
 		}
 	})
 	t.Run("times are widened to whole buckets", func(t *testing.T) {
-		buckets, err := j.Buckets(t.Context(), journal.BucketQuery{Account: account, LambdaID: shop, From: from.Add(time.Second), To: from.Add(2 * time.Second), Size: 24 * time.Hour})
+		buckets, _, err := j.Buckets(t.Context(), journal.BucketQuery{Account: account, LambdaID: shop, From: from.Add(time.Second), To: from.Add(2 * time.Second), Size: 24 * time.Hour})
 		require.NoError(t, err)
 		require.Len(t, buckets, 1)
 		require.Equal(t, time.Date(2022, 6, 28, 0, 0, 0, 0, time.UTC), buckets[0].From)
 		require.Equal(t, journal.Counts{0, 1, 2, 0, 0}, buckets[0].Counts)
 	})
 	t.Run("of all lambdas together", func(t *testing.T) {
-		buckets, err := j.Buckets(t.Context(), journal.BucketQuery{Account: account, From: from, To: from.Add(time.Hour), Size: time.Hour})
+		buckets, _, err := j.Buckets(t.Context(), journal.BucketQuery{Account: account, From: from, To: from.Add(time.Hour), Size: time.Hour})
 		require.NoError(t, err)
 		require.Equal(t, journal.Counts{1, 1, 2, 0, 0}, buckets[0].Counts)
 	})
 	t.Run("the account's totals", func(t *testing.T) {
-		succeeded, failed, err := j.Totals(t.Context(), account, from.AddDate(0, -1, 0), from.AddDate(0, 1, 0))
+		succeeded, failed, missing, err := j.Totals(t.Context(), account, from.AddDate(0, -1, 0), from.AddDate(0, 1, 0))
 		require.NoError(t, err)
 		require.EqualValues(t, 1, succeeded)
 		require.EqualValues(t, 3, failed)
-		succeeded, failed, err = j.Totals(t.Context(), "nobody", from, from.Add(time.Hour))
+		require.Empty(t, missing)
+		succeeded, failed, _, err = j.Totals(t.Context(), "nobody", from, from.Add(time.Hour))
 		require.NoError(t, err)
 		require.Zero(t, succeeded+failed)
 	})
@@ -301,12 +302,12 @@ func TestBuckets(t *testing.T) {
 			"endTimestamp":   {From: from, To: from, Size: time.Hour},
 			"startTimestamp": {From: from, To: from.AddDate(5, 0, 0), Size: time.Hour},
 		} {
-			_, err := j.Buckets(t.Context(), q)
+			_, _, err := j.Buckets(t.Context(), q)
 			requireInvalid(t, err, field)
 		}
-		_, err := j.Buckets(t.Context(), journal.BucketQuery{From: from, To: from.AddDate(0, 0, 90), Size: journal.SlotSize})
+		_, _, err := j.Buckets(t.Context(), journal.BucketQuery{From: from, To: from.AddDate(0, 0, 90), Size: journal.SlotSize})
 		requireInvalid(t, err, "bucketSize")
-		_, _, err = j.Totals(t.Context(), account, from, from)
+		_, _, _, err = j.Totals(t.Context(), account, from, from)
 		requireInvalid(t, err, "endTimestamp")
 	})
 }
@@ -320,7 +321,7 @@ func TestPercentiles(t *testing.T) {
 		j.Add(e)
 	}
 	require.NoError(t, j.Flush(t.Context()))
-	buckets, err := j.Buckets(t.Context(), journal.BucketQuery{Account: account, LambdaID: shop, From: noon, To: noon.Add(time.Second), Size: journal.SlotSize})
+	buckets, _, err := j.Buckets(t.Context(), journal.BucketQuery{Account: account, LambdaID: shop, From: noon, To: noon.Add(time.Second), Size: journal.SlotSize})
 	require.NoError(t, err)
 	b := buckets[0]
 	require.InEpsilon(t, 500*time.Millisecond, b.P50, 0.17)
@@ -332,7 +333,7 @@ func TestPercentiles(t *testing.T) {
 			e := call(c.Now())
 			e.Run = run
 			add(t, j, e)
-			buckets, err := j.Buckets(t.Context(), journal.BucketQuery{Account: account, LambdaID: shop, From: c.Now(), To: c.Now().Add(time.Second), Size: journal.SlotSize})
+			buckets, _, err := j.Buckets(t.Context(), journal.BucketQuery{Account: account, LambdaID: shop, From: c.Now(), To: c.Now().Add(time.Second), Size: journal.SlotSize})
 			require.NoError(t, err)
 			require.EqualValues(t, 1, buckets[0].Counts.Of(journal.Succeeded), i)
 			require.GreaterOrEqual(t, buckets[0].P99, buckets[0].P50)
@@ -421,7 +422,7 @@ func TestMidnight(t *testing.T) {
 	require.Equal(t, []string{"3", "4"}, logs(t, j, journal.LogQuery{From: midnight, To: midnight.Add(time.Hour)}))
 	require.Equal(t, []string{"4"}, logs(t, j, journal.LogQuery{From: midnight.Add(1500 * time.Millisecond), To: midnight.Add(time.Hour)}))
 	require.Equal(t, 3, counted(t, j))
-	buckets, err := j.Buckets(t.Context(), journal.BucketQuery{Account: account, LambdaID: shop, From: midnight.Add(-time.Minute), To: midnight.Add(time.Minute), Size: journal.SlotSize})
+	buckets, _, err := j.Buckets(t.Context(), journal.BucketQuery{Account: account, LambdaID: shop, From: midnight.Add(-time.Minute), To: midnight.Add(time.Minute), Size: journal.SlotSize})
 	require.NoError(t, err)
 	require.EqualValues(t, 2, buckets[0].Counts.Of(journal.Succeeded))
 	require.EqualValues(t, 1, buckets[1].Counts.Of(journal.Succeeded))
@@ -502,7 +503,7 @@ func TestWrongQuestions(t *testing.T) {
 		require.ErrorContains(t, err, "text has 2001 bytes, and 2000 is the most: give no more than 500 letters")
 		_, err = j.Logs(t.Context(), journal.LogQuery{Account: account, From: noon, To: noon.Add(time.Second), Limit: -3})
 		require.ErrorContains(t, err, "limit is -3: give 1 to 100000, or 0 for 100")
-		_, err = j.Buckets(t.Context(), journal.BucketQuery{Account: account, From: noon, To: noon.Add(time.Second), Size: time.Minute})
+		_, _, err = j.Buckets(t.Context(), journal.BucketQuery{Account: account, From: noon, To: noon.Add(time.Second), Size: time.Minute})
 		require.ErrorContains(t, err, "bucketSize is 1m0s: give a multiple of 5m0s")
 	})
 	t.Run("500 letters of any script are looked for", func(t *testing.T) {
@@ -559,6 +560,6 @@ func TestAQueryEndsWithItsContext(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	ctx, cancel = context.WithTimeout(t.Context(), 0)
 	defer cancel()
-	_, err = j.Buckets(ctx, journal.BucketQuery{Account: account, From: noon, To: noon.Add(time.Second), Size: time.Hour})
+	_, _, err = j.Buckets(ctx, journal.BucketQuery{Account: account, From: noon, To: noon.Add(time.Second), Size: time.Hour})
 	require.True(t, lambda.Is(err, lambda.KindUnavailable), "%v", err)
 }

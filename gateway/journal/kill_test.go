@@ -97,7 +97,7 @@ func TestKilled(t *testing.T) {
 		}
 		// What is in the totals is what is in the files.
 		sum := 0
-		buckets, err := j.Buckets(t.Context(), journal.BucketQuery{Account: account, LambdaID: shop, From: time.Now().Add(-time.Hour), To: time.Now().Add(time.Minute), Size: journal.SlotSize})
+		buckets, _, err := j.Buckets(t.Context(), journal.BucketQuery{Account: account, LambdaID: shop, From: time.Now().Add(-time.Hour), To: time.Now().Add(time.Minute), Size: journal.SlotSize})
 		require.NoError(t, err)
 		for _, b := range buckets {
 			sum += int(b.Counts.Of(journal.Succeeded))

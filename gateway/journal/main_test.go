@@ -120,7 +120,7 @@ func lines(t testing.TB, j *journal.Journal, q journal.LogQuery) journal.LogPage
 // counted is the number of invocations in the totals.
 func counted(t testing.TB, j *journal.Journal) int {
 	t.Helper()
-	yes, no, err := j.Totals(t.Context(), account, noon.AddDate(0, 0, -60), noon.AddDate(0, 0, 60))
+	yes, no, _, err := j.Totals(t.Context(), account, noon.AddDate(0, 0, -60), noon.AddDate(0, 0, 60))
 	require.NoError(t, err)
 	return int(yes + no)
 }

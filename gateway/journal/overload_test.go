@@ -173,7 +173,7 @@ func TestJournalSize(t *testing.T) {
 		require.Len(t, logs(t, j, journal.LogQuery{Text: "third "}), 15)
 		require.NoError(t, j.Check(t.Context()))
 		require.Equal(t, 45, counted(t, j), "but not its totals")
-		buckets, err := j.Buckets(t.Context(), journal.BucketQuery{Account: account, LambdaID: shop, From: noon.AddDate(0, 0, -2), To: noon.AddDate(0, 0, 1), Size: 24 * time.Hour})
+		buckets, _, err := j.Buckets(t.Context(), journal.BucketQuery{Account: account, LambdaID: shop, From: noon.AddDate(0, 0, -2), To: noon.AddDate(0, 0, 1), Size: 24 * time.Hour})
 		require.NoError(t, err)
 		for i, n := range []int64{15, 15, 15, 0} {
 			require.Equal(t, n, buckets[i].Counts.Of(journal.Succeeded), i)
