@@ -137,8 +137,8 @@ func (e *entry) usable(now time.Time) *Secret {
 }
 
 // land ends a flight: those who wait get its outcome, and it is kept, unless the
-// secret was changed since the flight began.
-func (c *cache) land(n name, f *flight, now time.Time, outcome entry) {
+// secret was changed since the flight began, which was when the store was asked.
+func (c *cache) land(n name, f *flight, asked time.Time, outcome entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f.secret, f.err = outcome.secret, outcome.err
@@ -151,16 +151,11 @@ func (c *cache) land(n name, f *flight, now time.Time, outcome entry) {
 		return // forget has detached it
 	}
 	delete(c.flights, n)
-	if outcome.failed.IsZero() {
-		outcome.at = now
-		c.put(n, &outcome)
-		return
-	}
-	if old, ok := c.held.Peek(n); ok && old.usable(now) != nil {
+	outcome.at = asked
+	if old, ok := c.held.Peek(n); ok && !outcome.failed.IsZero() && old.usable(outcome.failed) != nil {
 		old.failed = outcome.failed
 		return
 	}
-	outcome.at = now
 	c.put(n, &outcome)
 }
 

@@ -40,8 +40,9 @@ func (s *Service) ReadForLambda(ctx context.Context, account, key string) (*Secr
 	return s.await(ctx, n, a)
 }
 
-// fly reads a secret from the store.
+// fly reads a secret from the store. What it learns is as old as the question.
 func (s *Service) fly(n name, f *flight) {
+	asked := s.now()
 	ctx, cancel := context.WithTimeout(s.base, readTimeout)
 	defer cancel()
 	var e entry
@@ -65,7 +66,7 @@ func (s *Service) fly(n name, f *flight) {
 		}
 		e.secret, e.err, e.failed = nil, readFailed(n.key, err), s.now()
 	}
-	s.cache.land(n, f, s.now(), e)
+	s.cache.land(n, f, asked, e)
 }
 
 // await waits for a flight, or no longer than patience where there is something

@@ -673,6 +673,33 @@ func TestReadsUnderWayAreBounded(t *testing.T) {
 	wg.Wait()
 }
 
+func TestAnAnswerIsAsOldAsItsQuestion(t *testing.T) {
+	r := newRegion(t)
+	g := r.gateway(t)
+	account := secrettest.Account()
+	g.create(t, account, "key", `"value"`)
+	asked, answer := make(chan struct{}), make(chan struct{})
+	wait := func(context.Context) error {
+		close(asked)
+		<-answer
+		return nil
+	}
+	g.store.gate.Store(&wait)
+	read := make(chan error, 1)
+	go func() {
+		_, err := g.ReadForLambda(t.Context(), account, "key")
+		read <- err
+	}()
+	<-asked
+	g.store.gate.Store(nil)
+	g.clock.forward(time.Minute)
+	close(answer)
+	require.NoError(t, <-read)
+	before := g.count("store")
+	g.read(t, account, "key")
+	require.Equal(t, before+1, g.count("store"), "the store was asked a minute ago")
+}
+
 func TestVaultIsKilledWhileLambdasRead(t *testing.T) {
 	server := vaulttest.Start(t)
 	r := newRegion(t)
