@@ -72,8 +72,8 @@ type BucketQuery struct {
 }
 
 // Bucket is what came in a stretch of time. Its latencies are those of the whole
-// invocations, waiting included, known to about a sixth of their value; they are
-// 0 when nothing came.
+// invocations, waiting included, and at most a factor of 1.4, the square root of
+// 2, off; they are 0 when nothing came.
 type Bucket struct {
 	From, To      time.Time
 	Counts        Counts
