@@ -20,6 +20,9 @@ type Domain struct {
 	Name      string    `json:"name"` // lower case; a host name, or *. before one
 	CreatedAt time.Time `json:"createdAt"`
 	CreatedBy string    `json:"createdBy"`
+	// PrivateAddresses lets lambdas reach the entry's hosts also where they resolve
+	// to loopback, private and other special-purpose addresses.
+	PrivateAddresses bool `json:"privateAddresses,omitempty"`
 }
 
 // ParseDomain gives the form in which an entry is kept: lower case, without a

@@ -38,6 +38,9 @@ type Limits struct {
 	LogExportRows                   int
 	JournalSize                     int // MiB
 	LogTails                        int
+	EgressRequests                  int // of a lambda in a second
+	EgressConnections               int // of a process at once
+	MinWarm                         int // processes of an account
 	LogRetention, ActivityRetention time.Duration
 }
 
@@ -155,6 +158,10 @@ var LimitTable = []Limit{
 	duration("activity-retention", 90*day, day, 3650*day, "time for which it is kept who changed what", func(l *Limits) *time.Duration { return &l.ActivityRetention }),
 	number("journal-size", UnitMebibytes, 10_240, 16, 100_000_000, "files of one gateway with invocations and logs; when they are full, the oldest day goes first", func(l *Limits) *int { return &l.JournalSize }),
 	number("log-tails", UnitCount, 10, 1, 1_000, "live tails of an account's logs on one gateway at once", func(l *Limits) *int { return &l.LogTails }),
+
+	number("egress-requests", UnitPerSecond, 20, 0, 100_000, "requests of one lambda to other hosts, in all of the region", func(l *Limits) *int { return &l.EgressRequests }),
+	number("egress-connections", UnitCount, 64, 1, 1_000, "connections of one process to other hosts at once", func(l *Limits) *int { return &l.EgressConnections }),
+	number("min-warm", UnitCount, 10, 0, 1_000, "processes of an account that are kept ready though nobody calls, on each gateway", func(l *Limits) *int { return &l.MinWarm }),
 }
 
 // DefaultLimits gives every limit its default.

@@ -6,7 +6,9 @@
 package host
 
 import (
+	"context"
 	"errors"
+	"net"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -77,6 +79,7 @@ type Limits struct {
 	LogRecordBytes int // largest log record, message plus extras; default 64 KiB
 	LogRecords     int // records of one call; default 1000
 	MemoryMiB      int // default Options.MemoryMiB
+	Connections    int // of the process to its proxy at once; default 64
 }
 
 // LoadRequest is a lambda version as a process takes it.
@@ -89,6 +92,17 @@ type LoadRequest struct {
 	// and with the process, and a method should return then. With nil every request
 	// is answered with runtime.SecretAuthFailed.
 	Secrets runtime.Secrets
+	// Egress serves the connections that the process opens to its proxy, each in a
+	// goroutine of its own and no more at once than Limits.Connections. With nil they
+	// are closed at once.
+	Egress Egress
+}
+
+// Egress is the way of one loaded process to other hosts: an HTTP proxy.
+type Egress interface {
+	// ServeConn speaks HTTP with the process on conn until either side ends, and
+	// closes conn. It returns soon after ctx ends, which the process's end does.
+	ServeConn(ctx context.Context, conn net.Conn)
 }
 
 // LoadError is a fault of user code found while it was read.
