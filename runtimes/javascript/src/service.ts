@@ -22,6 +22,8 @@ export class Service {
   private readonly recorder: Recorder;
   private state: 'blank' | 'loading' | 'failed' | 'loaded' = 'blank';
   private failLoading: ((failure: LoadFailure) => void) | undefined;
+  /** What the toolbelt reads, whatever user code does to process.env. */
+  private environment: Readonly<Record<string, string | undefined>> = {};
 
   constructor(area: RecordArea) {
     this.session = new Session(area, () => exit(0));
@@ -103,6 +105,7 @@ export class Service {
       byteLength,
       maxKey: MAX_KEY,
       maxValue: MAX_VALUE,
+      environment: this.environment,
     }));
   };
 
@@ -110,6 +113,8 @@ export class Service {
   private prepare(request: LoadRequest): void {
     this.recorder.limit(request.limits);
     replaceConsole(this.recorder);
+    const { HTTP_PROXY, HTTPS_PROXY, NO_PROXY } = process.env;
+    this.environment = { HTTP_PROXY, HTTPS_PROXY, NO_PROXY, ...request.environment };
     setEnvironment(request.environment);
     process.argv = ['node', FILE];
     watchExits((invocation, reason, announced) => {
