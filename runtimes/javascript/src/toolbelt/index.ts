@@ -1,6 +1,7 @@
 // The toolbelt: what require('lp-faas-toolbelt') gives. A file of its own
 // (toolbelt.cjs), read when a lambda asks for it.
 
+import type { Parts } from '../require.ts';
 import { ConversationContentTypes, ErrorStrategy, LpServices, SDETypes } from './constants.ts';
 import { type ContextServiceClient, type ContextServiceConfig, makeContextServiceClient } from './context-service.ts';
 import { type ConversationUtil, makeConversationUtil } from './conversation.ts';
@@ -11,18 +12,12 @@ import { type HttpClient, httpErrors, makeHttpClient } from './http/index.ts';
 import { type LpClient, makeLpClient } from './lp.ts';
 import { makeMTLSClient, type MTLSClient, type MTLSConfig } from './mtls.ts';
 import { makeOrchestratorClient, type OrchestratorClient } from './orchestrator.ts';
+import { type SalesforceClient, salesforceClient } from './salesforce.ts';
 import { makeSDEUtil, type SDEUtil } from './sde.ts';
 import { type Kit, type SecretClient, secretClient } from './secret.ts';
 
-/** What is made once in a process. */
-export interface Made {
-  /** The toolbelt's module. */
-  readonly module: object;
-  /** The modules of other names that are made of the same. */
-  readonly packages: Readonly<Record<string, unknown>>;
-}
-
-export function make(kit: Kit): Made {
+/** Makes the module and the packages that come with it, once in a process. */
+export function make(kit: Kit): Parts {
   const secrets = secretClient(kit);
   const http = makeHttpClient(kit);
   const domains = makeDomains(kit, http);
@@ -31,6 +26,7 @@ export function make(kit: Kit): Made {
   const sdeUtil = makeSDEUtil(kit, lp);
   const gdprUtil = makeGDPRUtil(http, domains);
   const orchestrator = makeOrchestratorClient(kit, http, secrets, domains);
+  const salesforce = salesforceClient(kit);
   // eslint-disable-next-line @typescript-eslint/no-extraneous-class -- authors write Toolbelt.SecretClient()
   class Toolbelt {
     static SecretClient(): SecretClient {
@@ -67,6 +63,10 @@ export function make(kit: Kit): Made {
 
     static OrchestratorClient(): OrchestratorClient {
       return orchestrator;
+    }
+
+    static SFClient(): SalesforceClient {
+      return salesforce;
     }
   }
   return {

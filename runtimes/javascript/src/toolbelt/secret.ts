@@ -23,6 +23,10 @@ export interface Kit {
    * nothing for them, so it cannot lose its account's id or its way out.
    */
   environment: Readonly<Record<string, string | undefined>>;
+  /** Reads the package jsforce, the first time. */
+  jsforce(): unknown;
+  /** The milliseconds that the running call has left; those that a call has at most outside of calls. */
+  remaining(): number;
 }
 
 /** A secret as lambdas see it. */
