@@ -5,6 +5,7 @@ import type * as builder from './build.ts';
 import { decodeBuildRequest, decodeDescribeRequest, decodeLoadRequest, type LoadFailure, type LoadRequest, Level, writeBuildResponse, writeDescribeResponse, writeLoadResponse } from './codec.ts';
 import { Recorder, replaceConsole } from './console.ts';
 import { describeRuntime } from './describe.ts';
+import { openWayOut } from './egress.ts';
 import { cleanStack, describe } from './errors.ts';
 import { exit, watchExits } from './exits.ts';
 import { current } from './invocation.ts';
@@ -33,6 +34,9 @@ export class Service {
     this.session = new Session(area, () => exit(0));
     this.recorder = new Recorder(this.session.log);
     this.session.recorder = this.recorder;
+    openWayOut(process.env['SLUICE_EGRESS'], (invocation, message) => {
+      this.recorder.note(invocation, Level.warn, message, '');
+    });
   }
 
   /** What is served; shutDown ends the process once the answer to that is on its way. */
@@ -123,8 +127,7 @@ export class Service {
   private prepare(request: LoadRequest): void {
     this.recorder.limit(request.limits);
     replaceConsole(this.recorder);
-    const { HTTP_PROXY, HTTPS_PROXY, NO_PROXY } = process.env;
-    this.environment = { HTTP_PROXY, HTTPS_PROXY, NO_PROXY, ...request.environment };
+    this.environment = request.environment;
     setEnvironment(request.environment);
     process.argv = ['node', FILE];
     watchExits((invocation, reason, announced) => {

@@ -18,9 +18,8 @@ export interface Kit {
   maxKey: number;
   maxValue: number;
   /**
-   * The variables that the process was loaded with, and those for the proxy. Clients
-   * read them here, when they are used: what a lambda does to process.env changes
-   * nothing for them, so it cannot lose its account's id or its way out.
+   * The variables that the process was loaded with. Clients read them here, when they
+   * are used: what a lambda does to process.env changes nothing for them.
    */
   environment: Readonly<Record<string, string | undefined>>;
   /** Reads the package jsforce, the first time. */
