@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -86,6 +87,9 @@ func openStage(t *testing.T, m mode) *stage {
 		DataDir: filepath.Join(s.dir, "data"),
 		Args:    append(sandboxFlags(m), "--no-sample", "--limit", dev.NoLimits+",memory=96,run-time="+runTime.String()),
 		Env:     environment(s.dir),
+	}
+	if os.Getenv("NOFLAG") != "" {
+		o.Env = append(o.Env, "ATK_SANDBOX="+[...]string{"off", "auto", "required"}[m])
 	}
 	if m == weak {
 		require.NoError(t, s.weaken(&o))
@@ -192,32 +196,27 @@ func (s *stage) findRunFolder(t *testing.T) {
 	s.run = found[0]
 }
 
-// findNeighbour looks for the folder of the neighbour's process: the one that it
-// works in, whatever name it has for it.
+var processFolder = regexp.MustCompile(`/plugin-dir\d+`)
+
+// findNeighbour looks for the folder of the neighbour's process: the one that is
+// mounted for it, or that it works in.
 func (s *stage) findNeighbour(t *testing.T) {
 	t.Helper()
 	p, err := s.Named(neighbourTitle)
 	require.NoError(t, err)
 	s.at = process{PID: p.PID}
-	var own unix.Stat_t
-	require.NoError(t, unix.Stat(fmt.Sprintf("/proc/%d/cwd", p.PID), &own))
-	folders, err := filepath.Glob(filepath.Join(s.run, "*"))
+	cwd, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", p.PID)) // then the mounts tell
+	name := processFolder.FindString(read(fmt.Sprintf("/proc/%d/mountinfo", p.PID)) + cwd)
+	require.NotEmpty(t, name, "the folder of the neighbour's process")
+	s.at.Folder = filepath.Join(s.run, name)
+	names, err := os.ReadDir(s.at.Folder)
 	require.NoError(t, err)
-	for _, folder := range folders {
-		var st unix.Stat_t
-		if unix.Stat(folder, &st) != nil || st.Ino != own.Ino || st.Dev != own.Dev {
-			continue
-		}
-		s.at.Folder = folder
-		names, err := os.ReadDir(folder)
-		require.NoError(t, err)
-		for _, name := range names {
-			if name.Type() == os.ModeSocket {
-				s.at.Socket = filepath.Join(folder, name.Name())
-			}
+	for _, name := range names {
+		if name.Type() == os.ModeSocket {
+			s.at.Socket = filepath.Join(s.at.Folder, name.Name())
 		}
 	}
-	require.NotEmpty(t, s.at.Socket, "the neighbour's socket below %s", s.run)
+	require.NotEmpty(t, s.at.Socket, "the neighbour's socket in %s", s.at.Folder)
 }
 
 func (s *stage) close(t *testing.T) {
