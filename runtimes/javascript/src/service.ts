@@ -6,7 +6,7 @@ import { decodeBuildRequest, decodeDescribeRequest, decodeLoadRequest, type Load
 import { Recorder, replaceConsole } from './console.ts';
 import { describeRuntime } from './describe.ts';
 import { openWayOut } from './egress.ts';
-import { cleanStack, describe } from './errors.ts';
+import { describe } from './errors.ts';
 import { exit, watchExits } from './exits.ts';
 import { current } from './invocation.ts';
 import { type Artifact, decodeArtifact, FILE, type Lambda, load, setEnvironment } from './load.ts';
@@ -15,6 +15,7 @@ import { MAX_KEY, MAX_VALUE } from './requests.ts';
 import type { Parts } from './require.ts';
 import { type Methods, Status, StatusError, type Unary } from './server.ts';
 import { Session } from './session.ts';
+import { cleanStack } from './stack.ts';
 import type * as toolbelt from './toolbelt/index.ts';
 import { Reader, type Writer } from './wire.ts';
 
