@@ -61,6 +61,7 @@ type stage struct {
 	user int    // who runs it; 0: who runs the tests
 
 	author    *client.Client // of the hostile lambdas
+	admin     *client.Client // of their account's whitelist
 	caller    *client.Client
 	brand     *client.Client // of the neighbour's account
 	neighbour *neighbour
@@ -100,6 +101,8 @@ func openStage(t *testing.T, m mode) *stage {
 	t.Cleanup(func() { s.close(t) })
 
 	s.author, err = g.Login(t.Context(), "FaaS-Developer")
+	require.NoError(t, err)
+	s.admin, err = g.Login(t.Context(), "FaaS-Admin")
 	require.NoError(t, err)
 	s.caller, err = g.AppClient()
 	require.NoError(t, err)
@@ -161,6 +164,11 @@ func (s *stage) settle(t *testing.T) {
 		"sockets": map[string]string{"path": s.world.path, "abstract": s.world.abstract},
 		"theirs":  map[string]string{"account": brandAccount, "key": "brand-secret"},
 		"addon":   s.world.addon, "extension": s.world.extension, "allowed": "localhost",
+		// None is on the whitelist, so none is ever connected to.
+		"targets": []string{
+			"http://169.254.169.254/latest/meta-data/", "http://[::ffff:169.254.169.254]/", "http://[64:ff9b::a9fe:a9fe]/", "http://2852039166/", "http://0xa9fea9fe/",
+			"http://127.0.0.1:" + strings.TrimPrefix(s.world.web.URL, "http://127.0.0.1:") + "/secret", "http://metadata.attack.test/", "file:///etc/passwd",
+		},
 	}
 	s.before = s.calm(t)
 	t.Logf("%s: at rest: %s", s.mode, s.before)
