@@ -5,7 +5,7 @@ import type * as builder from './build.ts';
 import { decodeBuildRequest, decodeLoadRequest, type LoadFailure, type LoadRequest, writeBuildResponse, writeDescribeResponse, writeLoadResponse } from './codec.ts';
 import { Recorder, replaceConsole } from './console.ts';
 import { describeRuntime } from './describe.ts';
-import { cleanStack, describe } from './errors.ts';
+import { describe } from './errors.ts';
 import { exit, watchExits } from './exits.ts';
 import { current } from './invocation.ts';
 import { type Artifact, decodeArtifact, FILE, type Lambda, load, setEnvironment } from './load.ts';
@@ -13,6 +13,7 @@ import { byteLength, jsonParse, jsonStringify, soon } from './primordials.ts';
 import { MAX_KEY, MAX_VALUE } from './requests.ts';
 import { type Methods, Status, StatusError, type Unary } from './server.ts';
 import { Session } from './session.ts';
+import { cleanStack } from './stack.ts';
 import type * as toolbelt from './toolbelt/index.ts';
 import { Reader, type Writer } from './wire.ts';
 
