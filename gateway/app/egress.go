@@ -29,7 +29,7 @@ func (a *App) openEgress(context.Context) (err error) {
 		a.warnings = append(a.warnings, w)
 	}
 	a.egress, err = egress.New(egress.Config{
-		Whitelist: a.views, Services: a.services(), Denied: a.operatorsOnly(), Rate: a.limits.EgressRequests, Log: a.log,
+		Whitelist: a.views, Services: a.services(), Denied: a.operatorsOnly(), Rate: a.limits.EgressRequests, Report: a.journal.Attempt, Log: a.log,
 	})
 	if err != nil {
 		return fmt.Errorf("the way to other hosts: %w", err)
