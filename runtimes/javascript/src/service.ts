@@ -5,6 +5,7 @@ import type * as builder from './build.ts';
 import { decodeBuildRequest, decodeDescribeRequest, decodeLoadRequest, type LoadFailure, type LoadRequest, Level, writeBuildResponse, writeDescribeResponse, writeLoadResponse } from './codec.ts';
 import { Recorder, replaceConsole } from './console.ts';
 import { describeRuntime } from './describe.ts';
+import { openWayOut } from './egress.ts';
 import { cleanStack, describe } from './errors.ts';
 import { exit, watchExits } from './exits.ts';
 import { current } from './invocation.ts';
@@ -26,11 +27,16 @@ export class Service {
   private readonly recorder: Recorder;
   private state: 'blank' | 'loading' | 'failed' | 'loaded' = 'blank';
   private failLoading: ((failure: LoadFailure) => void) | undefined;
+  /** What the toolbelt reads, whatever user code does to process.env. */
+  private environment: Readonly<Record<string, string | undefined>> = {};
 
   constructor(area: RecordArea) {
     this.session = new Session(area, () => exit(0));
     this.recorder = new Recorder(this.session.log);
     this.session.recorder = this.recorder;
+    openWayOut(process.env['SLUICE_EGRESS'], (invocation, message) => {
+      this.recorder.note(invocation, Level.warn, message, '');
+    });
   }
 
   /** What is served; shutDown ends the process once the answer to that is on its way. */
@@ -113,6 +119,7 @@ export class Service {
         const deadline = current()?.deadline;
         return deadline === undefined ? MAX_CALL : max(deadline - monotonic(), 0);
       },
+      environment: this.environment,
     });
   };
 
@@ -120,6 +127,8 @@ export class Service {
   private prepare(request: LoadRequest): void {
     this.recorder.limit(request.limits);
     replaceConsole(this.recorder);
+    const { HTTP_PROXY, HTTPS_PROXY, NO_PROXY } = process.env;
+    this.environment = { HTTP_PROXY, HTTPS_PROXY, NO_PROXY, ...request.environment };
     setEnvironment(request.environment);
     process.argv = ['node', FILE];
     watchExits((invocation, reason, announced) => {
