@@ -2,19 +2,23 @@
 
 import type { RecordArea } from './area.ts';
 import type * as builder from './build.ts';
-import { decodeBuildRequest, decodeLoadRequest, type LoadFailure, type LoadRequest, writeBuildResponse, writeDescribeResponse, writeLoadResponse } from './codec.ts';
+import { decodeBuildRequest, decodeDescribeRequest, decodeLoadRequest, type LoadFailure, type LoadRequest, writeBuildResponse, writeDescribeResponse, writeLoadResponse } from './codec.ts';
 import { Recorder, replaceConsole } from './console.ts';
 import { describeRuntime } from './describe.ts';
 import { cleanStack, describe } from './errors.ts';
 import { exit, watchExits } from './exits.ts';
 import { current } from './invocation.ts';
 import { type Artifact, decodeArtifact, FILE, type Lambda, load, setEnvironment } from './load.ts';
-import { byteLength, jsonParse, jsonStringify, soon } from './primordials.ts';
+import { byteLength, jsonParse, jsonStringify, max, monotonic, soon } from './primordials.ts';
 import { MAX_KEY, MAX_VALUE } from './requests.ts';
+import type { Parts } from './require.ts';
 import { type Methods, Status, StatusError, type Unary } from './server.ts';
 import { Session } from './session.ts';
 import type * as toolbelt from './toolbelt/index.ts';
 import { Reader, type Writer } from './wire.ts';
+
+/** The longest that anything of the toolbelt waits outside of calls, milliseconds. */
+const MAX_CALL = 30_000;
 
 /** One process's life: blank, then loaded. */
 export class Service {
@@ -33,8 +37,8 @@ export class Service {
   methods(shutDown: () => void): Methods {
     return {
       unary: {
-        '/faas.runtime.v1.RuntimeService/Describe': (_, response, reply) => {
-          writeDescribeResponse(response, describeRuntime());
+        '/faas.runtime.v1.RuntimeService/Describe': (message, response, reply) => {
+          writeDescribeResponse(response, describeRuntime(decodeDescribeRequest(message)));
           reply();
         },
         '/faas.runtime.v1.RuntimeService/Build': this.build,
@@ -87,15 +91,12 @@ export class Service {
     soon(done);
   };
 
-  private made: object | undefined;
-
   /** The toolbelt is read from a file of its own: not every lambda needs it. */
-  private readonly toolbelt = (): object => {
-    if (this.made !== undefined) return this.made;
+  private readonly toolbelt = (): Parts => {
     // eslint-disable-next-line @typescript-eslint/no-require-imports
     const { make } = require('./toolbelt.cjs') as typeof toolbelt;
     const { requests } = this.session;
-    return (this.made = make({
+    return make({
       read: (key, timeout) => requests.read(key, timeout),
       update: (key, value) => requests.update(key, value),
       jsonParse,
@@ -103,7 +104,13 @@ export class Service {
       byteLength,
       maxKey: MAX_KEY,
       maxValue: MAX_VALUE,
-    }));
+      // eslint-disable-next-line @typescript-eslint/no-require-imports -- as large as the rest of the runtime: read when it is used
+      jsforce: () => require('./jsforce.cjs') as unknown,
+      remaining: () => {
+        const deadline = current()?.deadline;
+        return deadline === undefined ? MAX_CALL : max(deadline - monotonic(), 0);
+      },
+    });
   };
 
   /** Lays out the process for user code, before any of it runs. */

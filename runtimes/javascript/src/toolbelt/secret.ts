@@ -15,6 +15,10 @@ export interface Kit {
   /** The largest key and value, in bytes; a value's are those of its JSON. */
   maxKey: number;
   maxValue: number;
+  /** Reads the package jsforce, the first time. */
+  jsforce(): unknown;
+  /** The milliseconds that the running call has left; those that a call has at most outside of calls. */
+  remaining(): number;
 }
 
 /** A secret as lambdas see it. */
