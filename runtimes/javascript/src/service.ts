@@ -2,7 +2,7 @@
 
 import type { RecordArea } from './area.ts';
 import type * as builder from './build.ts';
-import { decodeBuildRequest, decodeDescribeRequest, decodeLoadRequest, type LoadFailure, type LoadRequest, writeBuildResponse, writeDescribeResponse, writeLoadResponse } from './codec.ts';
+import { decodeBuildRequest, decodeDescribeRequest, decodeLoadRequest, type LoadFailure, type LoadRequest, Level, writeBuildResponse, writeDescribeResponse, writeLoadResponse } from './codec.ts';
 import { Recorder, replaceConsole } from './console.ts';
 import { describeRuntime } from './describe.ts';
 import { cleanStack, describe } from './errors.ts';
@@ -11,7 +11,6 @@ import { current } from './invocation.ts';
 import { type Artifact, decodeArtifact, FILE, type Lambda, load, setEnvironment } from './load.ts';
 import { byteLength, jsonParse, jsonStringify, max, monotonic, soon } from './primordials.ts';
 import { MAX_KEY, MAX_VALUE } from './requests.ts';
-import type { Parts } from './require.ts';
 import { type Methods, Status, StatusError, type Unary } from './server.ts';
 import { Session } from './session.ts';
 import type * as toolbelt from './toolbelt/index.ts';
@@ -92,7 +91,7 @@ export class Service {
   };
 
   /** The toolbelt is read from a file of its own: not every lambda needs it. */
-  private readonly toolbelt = (): Parts => {
+  private readonly toolbelt = (): toolbelt.Made => {
     // eslint-disable-next-line @typescript-eslint/no-require-imports
     const { make } = require('./toolbelt.cjs') as typeof toolbelt;
     const { requests } = this.session;
@@ -102,6 +101,9 @@ export class Service {
       jsonParse,
       jsonStringify,
       byteLength,
+      warn: (message) => {
+        this.recorder.note(current(), Level.warn, message, '');
+      },
       maxKey: MAX_KEY,
       maxValue: MAX_VALUE,
       // eslint-disable-next-line @typescript-eslint/no-require-imports -- as large as the rest of the runtime: read when it is used
