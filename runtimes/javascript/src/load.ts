@@ -1,8 +1,7 @@
 // Reads user code: an ordinary CommonJS module with a function named lambda.
 
 import { compileFunction, constants } from 'node:vm';
-import { importAs, requireWith } from './require.ts';
-import type { Made } from './toolbelt/index.ts';
+import { importAs, type Parts, requireWith } from './require.ts';
 
 /** The author's function. */
 export type Lambda = (input: unknown, callback: (error?: unknown, result?: unknown) => void) => unknown;
@@ -42,7 +41,7 @@ export function compile(source: string): (...module: unknown[]) => unknown {
 }
 
 /** Runs the module and returns its lambda. Throws what the author's code throws. parts gives the parts of the runtime that it requires. */
-export function load(source: string, parts: () => Made): Lambda {
+export function load(source: string, parts: () => Parts): Lambda {
   const require = requireWith(parts);
   if (source.includes('import')) importAs(require);
   const module = { exports: {} as unknown, id: FILE, filename: FILE, loaded: false, children: [], paths: [], require };

@@ -5,7 +5,12 @@ import Module, { registerHooks } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import { find, isToolbelt, missing } from './packages.ts';
 import { jsonStringify } from './primordials.ts';
-import type { Made } from './toolbelt/index.ts';
+
+/** The toolbelt and what comes with it, by the names under which lambdas require it. */
+export interface Parts {
+  readonly module: object;
+  readonly packages: Readonly<Record<string, unknown>>;
+}
 
 /** require, resolve and cache as CommonJS code expects them. */
 export interface Require {
@@ -18,8 +23,8 @@ export interface Require {
 const builtin = process.getBuiltinModule.bind(process) as (id: string) => unknown;
 
 /** Makes the one require of a process. parts gives the parts of the runtime; it is called once, when one is asked for. */
-export function requireWith(parts: () => Made): Require {
-  let made: Made | undefined;
+export function requireWith(parts: () => Parts): Require {
+  let made: Parts | undefined;
   const cache: Record<string, unknown> = Object.create(null) as Record<string, unknown>;
 
   const resolve = (id: string): string => {

@@ -11,6 +11,7 @@ import { current } from './invocation.ts';
 import { type Artifact, decodeArtifact, FILE, type Lambda, load, setEnvironment } from './load.ts';
 import { byteLength, jsonParse, jsonStringify, max, monotonic, soon } from './primordials.ts';
 import { MAX_KEY, MAX_VALUE } from './requests.ts';
+import type { Parts } from './require.ts';
 import { type Methods, Status, StatusError, type Unary } from './server.ts';
 import { Session } from './session.ts';
 import type * as toolbelt from './toolbelt/index.ts';
@@ -91,7 +92,7 @@ export class Service {
   };
 
   /** The toolbelt is read from a file of its own: not every lambda needs it. */
-  private readonly toolbelt = (): toolbelt.Made => {
+  private readonly toolbelt = (): Parts => {
     // eslint-disable-next-line @typescript-eslint/no-require-imports
     const { make } = require('./toolbelt.cjs') as typeof toolbelt;
     const { requests } = this.session;

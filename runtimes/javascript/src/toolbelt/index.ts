@@ -1,20 +1,14 @@
 // The toolbelt: what require('lp-faas-toolbelt') gives. A file of its own
 // (toolbelt.cjs), read when a lambda asks for it.
 
+import type { Parts } from '../require.ts';
 import { ErrorCodes, SecretError } from './errors.ts';
 import { type HttpClient, httpErrors, makeHttpClient } from './http/index.ts';
 import { type SalesforceClient, salesforceClient } from './salesforce.ts';
 import { type Kit, type SecretClient, secretClient } from './secret.ts';
 
-/** What is made once in a process. */
-export interface Made {
-  /** The toolbelt's module. */
-  readonly module: object;
-  /** The modules of other names that are made of the same. */
-  readonly packages: Readonly<Record<string, unknown>>;
-}
-
-export function make(kit: Kit): Made {
+/** Makes the module and the packages that come with it, once in a process. */
+export function make(kit: Kit): Parts {
   const secrets = secretClient(kit);
   const http = makeHttpClient(kit);
   const salesforce = salesforceClient(kit);
