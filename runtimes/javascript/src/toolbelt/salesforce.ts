@@ -31,8 +31,11 @@ interface Request {
   headers?: Record<string, string>;
 }
 
+/** A promise that jsforce can also read as a stream. */
+type Answer = Promise<unknown> & { stream(): unknown };
+
 interface Transport {
-  httpRequest(request: Request, options?: Record<string, unknown>): unknown;
+  httpRequest(request: Request, options?: Record<string, unknown>): Answer;
 }
 
 interface Connection {
@@ -111,11 +114,28 @@ function relocated(url: string, assumed: string | undefined, instance: string): 
 function transport(kit: Kit, inner: Transport, address: (url: string) => string): Transport {
   return {
     httpRequest(request, options) {
-      const limits = { timeout: Math.max(kit.remaining(), 1), retry: { maxRetries: MAX_RETRIES } };
+      const timeout = Math.max(Math.floor(kit.remaining()), 1);
+      const limits = { timeout, retry: { maxRetries: MAX_RETRIES } };
       const headers = { ...defined({ 'LP-URL': process.env['BRAND_ID'], 'User-Agent': agent() }), ...request.headers } as Record<string, string>;
-      return inner.httpRequest({ ...request, url: address(request.url), headers }, { ...limits, ...options });
+      const sent = inner.httpRequest({ ...request, url: address(request.url), headers }, { ...limits, ...options });
+      const answered = sent.catch((error: unknown) => {
+        if (isAbort(error)) throw late(timeout, error);
+        throw error;
+      });
+      return Object.assign(answered, { stream: () => sent.stream() });
     },
   };
+}
+
+function isAbort(error: unknown): boolean {
+  return (error as Error | undefined)?.name === 'AbortError';
+}
+
+/** jsforce itself speaks of 30 minutes, which is what it waits for otherwise. */
+function late(timeout: number, cause: unknown): Error {
+  const error = new Error(`Salesforce has not answered: the time of the call was over after ${String(timeout)} ms`, { cause });
+  error.name = 'TimeoutError';
+  return error;
 }
 
 function agent(): string | undefined {
@@ -182,7 +202,7 @@ function wrapMethod(object: object, name: string, method: Method): void {
     try {
       return deliver(part(Reflect.apply(method, this, args.slice(0, -1))), callback as Callback);
     } catch (error) {
-      return deliver(Promise.reject(error as Error), callback as Callback);
+      return deliver(rejected(error), callback as Callback);
     }
   };
   Object.defineProperty(object, name, { configurable: true, writable: true, enumerable: false, value: Object.assign(wrapped, method) });
@@ -198,6 +218,11 @@ function part(value: unknown): unknown {
   if (typeof value !== 'object' || value === null) return value;
   for (const name of REFERENCES) if (Object.hasOwn(value, name)) return withCallbacks(value);
   return value;
+}
+
+function rejected(error: unknown): Promise<never> {
+  // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- whatever was thrown
+  return Promise.reject(error);
 }
 
 function isObject(value: unknown): boolean {
