@@ -106,7 +106,9 @@ func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, e *exchange, a la
 	case errors.As(err, &why):
 		a.Rule, a.Address = why.rule, why.address
 	case e.ctx.Err() != nil:
-		return // the process left, or nobody may go on with it
+		// The process left, or it may not go on. An answer that says nothing would say
+		// that all went well.
+		panic(http.ErrAbortHandler)
 	default:
 		a.Rule = lambda.RuleUnreachable
 		why = &failure{message: e.decision.target.String() + " broke off, or did not answer as an HTTP server does (rule unreachable): try again, and check the port"}

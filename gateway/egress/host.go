@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 
@@ -80,7 +81,7 @@ func parseHost(host string) (target, error) {
 	name := host
 	if !isASCII(name) {
 		var err error
-		if name, err = names.ToASCII(host); err != nil {
+		if name, err = names.ToASCII(host); err != nil || !utf8.ValidString(host) {
 			return target{}, fmt.Errorf("is no host name of any script")
 		}
 	}

@@ -75,7 +75,7 @@ func (p *Proxy) newServer() *http.Server {
 	return &http.Server{
 		Handler:                      http.HandlerFunc(p.serve),
 		DisableGeneralOptionsHandler: true,
-		ReadHeaderTimeout:            headerTime,
+		ReadHeaderTimeout:            min(headerTime, p.idle),
 		IdleTimeout:                  p.idle,
 		MaxHeaderBytes:               maxRequestHead,
 		Protocols:                    protocols,
