@@ -150,7 +150,7 @@ export class Salesforce {
 
   private many(method: string, search: URLSearchParams, body: string): object[] {
     if (method === 'DELETE') return search.get('ids')!.split(',').map((id) => ({ id, success: true, errors: [] }));
-    return JSON.parse(body).records.map(({ attributes: _, ...row }: Row & { attributes: unknown; id?: string }) => ({ id: row.id ?? this.add(row), success: true, errors: [] }));
+    return JSON.parse(body).records.map((row: Row & { id?: string }) => ({ id: row.id ?? this.add(row), success: true, errors: [] }));
   }
 }
 
