@@ -6,7 +6,7 @@ import { decodeBuildRequest, decodeDescribeRequest, decodeLoadRequest, type Load
 import { Recorder, replaceConsole } from './console.ts';
 import { describeRuntime } from './describe.ts';
 import { openWayOut } from './egress.ts';
-import { cleanStack, describe } from './errors.ts';
+import { describe } from './errors.ts';
 import { exit, watchExits } from './exits.ts';
 import { current } from './invocation.ts';
 import { type Artifact, decodeArtifact, FILE, type Lambda, load, setEnvironment } from './load.ts';
@@ -15,6 +15,7 @@ import { MAX_KEY, MAX_VALUE } from './requests.ts';
 import type { Parts } from './require.ts';
 import { type Methods, Status, StatusError, type Unary } from './server.ts';
 import { Session } from './session.ts';
+import { cleanStack } from './stack.ts';
 import type * as toolbelt from './toolbelt/index.ts';
 import { Reader, type Writer } from './wire.ts';
 
@@ -27,6 +28,8 @@ export class Service {
   private readonly recorder: Recorder;
   private state: 'blank' | 'loading' | 'failed' | 'loaded' = 'blank';
   private failLoading: ((failure: LoadFailure) => void) | undefined;
+  /** What the toolbelt reads, whatever user code does to process.env. */
+  private environment: Readonly<Record<string, string | undefined>> = {};
 
   constructor(area: RecordArea) {
     this.session = new Session(area, () => exit(0));
@@ -117,6 +120,7 @@ export class Service {
         const deadline = current()?.deadline;
         return deadline === undefined ? MAX_CALL : max(deadline - monotonic(), 0);
       },
+      environment: this.environment,
     });
   };
 
@@ -124,6 +128,8 @@ export class Service {
   private prepare(request: LoadRequest): void {
     this.recorder.limit(request.limits);
     replaceConsole(this.recorder);
+    const { HTTP_PROXY, HTTPS_PROXY, NO_PROXY } = process.env;
+    this.environment = { HTTP_PROXY, HTTPS_PROXY, NO_PROXY, ...request.environment };
     setEnvironment(request.environment);
     process.argv = ['node', FILE];
     watchExits((invocation, reason, announced) => {

@@ -21,6 +21,12 @@ export interface Kit {
   jsforce(): unknown;
   /** The milliseconds that the running call has left; those that a call has at most outside of calls. */
   remaining(): number;
+  /**
+   * The variables that the process was loaded with, and those for the proxy. Clients
+   * read them here, when they are used: what a lambda does to process.env changes
+   * nothing for them, so it cannot lose its account's id or its way out.
+   */
+  environment: Readonly<Record<string, string | undefined>>;
 }
 
 /** A secret as lambdas see it. */
