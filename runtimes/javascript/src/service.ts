@@ -2,7 +2,7 @@
 
 import type { RecordArea } from './area.ts';
 import type * as builder from './build.ts';
-import { decodeBuildRequest, decodeLoadRequest, type LoadFailure, type LoadRequest, writeBuildResponse, writeDescribeResponse, writeLoadResponse } from './codec.ts';
+import { decodeBuildRequest, decodeLoadRequest, type LoadFailure, type LoadRequest, Level, writeBuildResponse, writeDescribeResponse, writeLoadResponse } from './codec.ts';
 import { Recorder, replaceConsole } from './console.ts';
 import { describeRuntime } from './describe.ts';
 import { cleanStack, describe } from './errors.ts';
@@ -87,23 +87,27 @@ export class Service {
     soon(done);
   };
 
-  private made: object | undefined;
+  private made: toolbelt.Made | undefined;
 
   /** The toolbelt is read from a file of its own: not every lambda needs it. */
   private readonly toolbelt = (): object => {
-    if (this.made !== undefined) return this.made;
+    if (this.made !== undefined) return this.made.module;
     // eslint-disable-next-line @typescript-eslint/no-require-imports
     const { make } = require('./toolbelt.cjs') as typeof toolbelt;
     const { requests } = this.session;
-    return (this.made = make({
+    this.made = make({
       read: (key, timeout) => requests.read(key, timeout),
       update: (key, value) => requests.update(key, value),
       jsonParse,
       jsonStringify,
       byteLength,
+      warn: (message) => {
+        this.recorder.note(current(), Level.warn, message, '');
+      },
       maxKey: MAX_KEY,
       maxValue: MAX_VALUE,
-    }));
+    });
+    return this.made.module;
   };
 
   /** Lays out the process for user code, before any of it runs. */

@@ -12,6 +12,8 @@ export interface Kit {
   jsonParse(text: string): unknown;
   jsonStringify(value: unknown): string | undefined;
   byteLength(text: string): number;
+  /** Logs a warning for the author, in the call that runs. */
+  warn(message: string): void;
   /** The largest key and value, in bytes; a value's are those of its JSON. */
   maxKey: number;
   maxValue: number;
