@@ -5,6 +5,7 @@ import type * as builder from './build.ts';
 import { decodeBuildRequest, decodeLoadRequest, type LoadFailure, type LoadRequest, Level, writeBuildResponse, writeDescribeResponse, writeLoadResponse } from './codec.ts';
 import { Recorder, replaceConsole } from './console.ts';
 import { describeRuntime } from './describe.ts';
+import { openWayOut } from './egress.ts';
 import { cleanStack, describe } from './errors.ts';
 import { exit, watchExits } from './exits.ts';
 import { current } from './invocation.ts';
@@ -27,6 +28,9 @@ export class Service {
     this.session = new Session(area, () => exit(0));
     this.recorder = new Recorder(this.session.log);
     this.session.recorder = this.recorder;
+    openWayOut(process.env['SLUICE_EGRESS'], (invocation, message) => {
+      this.recorder.note(invocation, Level.warn, message, '');
+    });
   }
 
   /** What is served; shutDown ends the process once the answer to that is on its way. */
