@@ -100,7 +100,7 @@ function coverHttp(proxy: EgressProxy, refused: Refused): void {
     const [options, callback] = args as [Options | null, Callback | undefined];
     if (typeof options !== 'object' || options === null || !isRemote(options) || typeof callback !== 'function') return direct(agents, ...args);
     openFor(proxy, options, refused, this.options.timeout, (error, socket) => {
-      if (error === null) callback(null, direct(this as never, { ...options, socket }));
+      if (error === null) callback(null, direct(this, { ...options, socket }));
       else callback(error);
     });
     return undefined;
@@ -182,10 +182,10 @@ function coverSockets(proxy: EgressProxy): void {
   define(sockets, 'connect', function connect(this: Socket, ...args: unknown[]): Socket {
     const normalized = (isArray(args[0]) ? args[0] : normalize(args)) as Normalized;
     const [{ host, port, path }, callback] = normalized;
-    if (typeof path === 'string') return direct(this as never, ...args);
-    if (isProxy(proxy, host, port)) return direct(this as never, ...(proxy.path === undefined ? args : [{ path: proxy.path }, callback]));
+    if (typeof path === 'string') return direct(this, ...args);
+    if (isProxy(proxy, host, port)) return direct(this, ...(proxy.path === undefined ? args : [{ path: proxy.path }, callback]));
     if (typeof host === 'string' && !isLoopback(host)) explainErrors(this, `${host}:${string(port)}`);
-    return direct(this as never, ...args);
+    return direct(this, ...args);
   });
 }
 
@@ -195,7 +195,7 @@ function isProxy(proxy: EgressProxy, host: unknown, port: unknown): boolean {
 
 /** The errors of a connection that leads nowhere say how there is a way. */
 function explainErrors(socket: Socket, address: string): void {
-  const destroy = unbound(socket.destroy as (this: Socket, error?: Error) => Socket);
+  const destroy = unbound(socket.destroy);
   define(socket, 'destroy', function (this: Socket, error?: Error): Socket {
     explain(error, address);
     return destroy(this, error);

@@ -44,6 +44,16 @@ type AgentClass = new (options: object) => Dispatcher;
 /** The latest refusals by host, for WebSockets: their own error events say nothing. */
 const refusals = pin(new Map<string, Refusal>(), 'get', 'set', 'clear');
 
+let prepared = (): void => undefined;
+
+/**
+ * Makes ready for a source before it is run. The first WebSocket of a process is on its
+ * way as soon as it is made, so what may make one has undici read beforehand.
+ */
+export function expectSource(source: string): void {
+  if (source.includes('WebSocket')) prepared();
+}
+
 /** Covers fetch and WebSocket, and what packages send by an undici of their own. */
 export function coverFetch(proxy: EgressProxy, refused: Refused): void {
   const open = globalThis.fetch;
@@ -58,6 +68,7 @@ export function coverFetch(proxy: EgressProxy, refused: Refused): void {
     for (const agent of [there, made]) if (agent !== undefined) agent.dispatch = (options, handler) => through.dispatch(options, handler);
     share(through);
   };
+  prepared = prepare;
   // A copy of undici looks for a dispatcher when it is read, before anything is sent.
   let seen = false;
   const seek = (): undefined => {
@@ -222,7 +233,7 @@ function explained(error: unknown): Refusal | undefined {
 /** Makes the error event of a WebSocket say what was refused. */
 function coverWebSocket(): void {
   const prototype = globalThis.WebSocket.prototype as unknown as { dispatchEvent: (event: Event) => boolean };
-  const dispatch = unbound(prototype.dispatchEvent as (this: WebSocket, event: Event) => boolean);
+  const dispatch = unbound(prototype.dispatchEvent);
   prototype.dispatchEvent = function (this: WebSocket, event: Event): boolean {
     const refusal = event.type === 'error' ? refusals.get(new URL(this.url).hostname) : undefined;
     if (refusal !== undefined) {
