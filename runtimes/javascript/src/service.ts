@@ -5,12 +5,10 @@ import type * as builder from './build.ts';
 import { decodeBuildRequest, decodeDescribeRequest, decodeLoadRequest, type LoadFailure, type LoadRequest, Level, writeBuildResponse, writeDescribeResponse, writeLoadResponse } from './codec.ts';
 import { Recorder, replaceConsole } from './console.ts';
 import { describeRuntime } from './describe.ts';
-<<<<<<< HEAD
-=======
 import { openWayOut } from './egress.ts';
->>>>>>> main
 import { describe } from './errors.ts';
 import { exit, watchExits } from './exits.ts';
+import { expectSource } from './fetch.ts';
 import { current } from './invocation.ts';
 import { type Artifact, decodeArtifact, FILE, type Lambda, load, setEnvironment } from './load.ts';
 import { byteLength, jsonParse, jsonStringify, max, monotonic, soon } from './primordials.ts';
@@ -89,6 +87,7 @@ export class Service {
     };
     this.failLoading = done;
     this.prepare(request);
+    expectSource(source);
     let lambda: Lambda;
     try {
       lambda = load(source, this.toolbelt);
