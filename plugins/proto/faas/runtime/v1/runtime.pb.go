@@ -1401,7 +1401,9 @@ func (x *LogRecord) GetSequence() uint64 {
 // for seconds with calls open is blocked.
 type Heartbeat struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How late the last timer fired.
+	// How far behind its work the runtime is: how late the last timer fired, or for
+	// how long a call that had come waited to be begun since the last heartbeat,
+	// whichever is longer. A host may give calls to another process then.
 	EventLoopLagMs uint32 `protobuf:"varint,1,opt,name=event_loop_lag_ms,json=eventLoopLagMs,proto3" json:"event_loop_lag_ms,omitempty"`
 	// Calls open in the runtime's own view.
 	OpenCalls     uint32 `protobuf:"varint,2,opt,name=open_calls,json=openCalls,proto3" json:"open_calls,omitempty"`
