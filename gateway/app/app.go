@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -77,6 +78,7 @@ type App struct {
 	journal   *journal.Journal
 	secrets   *secret.Service
 	specs     *invoke.Specs
+	warming   sync.Mutex // held while the pool is told what to keep ready
 	invoker   *invoke.Dispatcher
 	scheduled chan struct{} // closed when no run of a schedule is under way
 	listeners listeners
@@ -343,6 +345,7 @@ func (a *App) authConfig() auth.Config {
 func (a *App) openDeployments(ctx context.Context) error {
 	a.specs = invoke.NewSpecs(a.store, nil, host.Limits{ResultBytes: a.limits.Result, MemoryMiB: a.limits.Memory}, a.secrets)
 	a.views.OnLive(a.retire)
+	a.views.OnMinWarm(a.keepWarm)
 	controller, err := deployment.New(deployment.Config{
 		GatewayID: newID(), Store: a.store, Builder: a.pool, Prepare: a.prepare, Discard: a.discard, Log: a.log,
 	})

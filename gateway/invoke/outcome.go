@@ -79,7 +79,7 @@ func (d *Dispatcher) classify(caller context.Context, o *outcome) (e *lambda.Err
 	case errors.As(o.err, &start):
 		return notStarted(start), false
 	case errors.Is(o.err, pool.ErrBusy):
-		return refused(lambda.PhaseQueue, "The lambda has too many calls waiting. Try again.", o.err), false
+		return refused(lambda.PhaseQueue, "The lambda or its account has too many calls waiting. Try again.", o.err), false
 	case errors.Is(o.err, pool.ErrClosed):
 		return refused(lambda.PhaseQueue, "This gateway is going out of service. Try again.", o.err), false
 	case errors.Is(o.err, pool.ErrRetired):
@@ -130,12 +130,18 @@ func notStarted(s *pool.StartError) *lambda.Error {
 			Message: fault.Message, Err: s,
 		}
 	}
-	message := "No process of the lambda could be started. Try again."
-	if atFault {
-		message = "The lambda could not be loaded a moment ago: " + fault.Message
-	}
-	e := refused(lambda.PhaseStart, message, s)
+	e := refused(lambda.PhaseStart, "No process of the lambda could be started. Try again.", s)
 	e.RetryAfter = max(retryAfter, s.RetryAfter)
+	var crash *pool.CrashError
+	switch {
+	case atFault:
+		e.Message = "The lambda could not be loaded a moment ago: " + fault.Message
+	case errors.As(s, &crash):
+		e.Message = fmt.Sprintf("The process of the lambda ended %d times soon after it was started, the last time because of: %s. The next start is tried in %s.",
+			s.Failures, crash.Reason, e.RetryAfter.Round(time.Second))
+	case errors.Is(s, pool.ErrFull):
+		e.Message = "This gateway runs as many processes as it may, and all are busy. Try again."
+	}
 	return e
 }
 

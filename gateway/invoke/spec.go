@@ -47,6 +47,7 @@ func (s *Specs) SpecFor(live lambda.Live) pool.Spec {
 func (s *Specs) spec(live *lambda.Live) pool.Spec {
 	return pool.Spec{
 		Key:     PoolKey(live.Account, live.LambdaID, live.DeploymentID),
+		Account: live.Account,
 		Runtime: live.Runtime,
 		Load:    func(ctx context.Context) (host.LoadRequest, error) { return s.load(ctx, live) },
 	}

@@ -29,6 +29,7 @@ type Views struct {
 	onLive []func(old, now *lambda.Live)
 
 	onSecret []func(account, key string)
+	onWarm   []func(account, lambdaID string)
 }
 
 // ids names a thing of an account.
@@ -46,6 +47,7 @@ type held struct {
 	live     map[ids]*lambda.Live
 	events   map[ids][]*lambda.Live // of an account's event, by name; never changed in place
 	skills   map[ids]*[]string      // of a saved lambda that has some
+	warm     map[ids]*int           // processes of a lambda that are kept ready
 	secrets  map[ids]int64          // revision of the last write of a secret
 }
 
@@ -54,7 +56,7 @@ func newHeld() held {
 		accounts: map[string]*lambda.Account{}, users: map[ids]*lambda.User{}, apps: map[ids]*lambda.App{},
 		profiles: map[ids]*lambda.Profile{},
 		tokens:   map[string]*lambda.Token{}, keys: map[string]*lambda.SigningKey{},
-		live: map[ids]*lambda.Live{}, events: map[ids][]*lambda.Live{}, skills: map[ids]*[]string{}, secrets: map[ids]int64{},
+		live: map[ids]*lambda.Live{}, events: map[ids][]*lambda.Live{}, skills: map[ids]*[]string{}, warm: map[ids]*int{}, secrets: map[ids]int64{},
 	}
 }
 
@@ -222,6 +224,7 @@ func (v *Views) reset(kvs []*mvccpb.KeyValue) {
 	v.mu.Unlock()
 	v.tell(difference(old.live, h.live))
 	v.tellSecrets(rewritten(old.secrets, h.secrets))
+	v.tellWarm(rewarmed(old.warm, h.warm))
 }
 
 // rewritten are the secrets whose last write is another.
@@ -257,7 +260,7 @@ func difference(old, now map[ids]*lambda.Live) []liveChange {
 
 func (v *Views) change(events []*clientv3.Event) {
 	var changes []liveChange
-	var secrets []ids
+	var secrets, warm []ids
 	v.mu.Lock()
 	keys := false
 	for _, e := range events {
@@ -268,6 +271,9 @@ func (v *Views) change(events []*clientv3.Event) {
 		k := string(e.Kv.Key)
 		if p, ok := parts(k, marksRoot, 2); ok {
 			secrets = append(secrets, ids{p[0], p[1]})
+		}
+		if p, ok := parts(k, warmRoot, 2); ok {
+			warm = append(warm, ids{p[0], p[1]})
 		}
 		keys = keys || strings.HasPrefix(k, keysRoot)
 		if c := v.held.set(v.log, k, kv); c != (liveChange{}) {
@@ -280,6 +286,7 @@ func (v *Views) change(events []*clientv3.Event) {
 	v.mu.Unlock()
 	v.tell(changes)
 	v.tellSecrets(secrets)
+	v.tellWarm(warm)
 }
 
 func (h *held) sortKeys() {
@@ -301,6 +308,8 @@ func (h *held) set(log zerolog.Logger, k string, kv *mvccpb.KeyValue) liveChange
 		return h.setLive(log, k, kv)
 	case skillsRoot:
 		h.setSkills(log, k, kv)
+	case warmRoot:
+		put2(log, h.warm, warmRoot, k, kv)
 	case tokensRoot:
 		put1(log, h.tokens, tokensRoot, k, kv)
 	case usersRoot:
