@@ -73,6 +73,8 @@ var mayCall = map[string][]string{
 	"GET /api/account/:account/reports/latency/:id":      {"LPA", "FaaS-Admin", "FaaS-Developer", "FaaS-Invocation"},
 	"GET /api/account/:account/reports/invocationCounts": {"LPA", "FaaS-Admin", "FaaS-Developer", "FaaS-Invocation"},
 	"GET /api/account/:account/activities":               {"LPA", "FaaS-Admin", "FaaS-Developer"},
+	"GET /api/account/:account/egress/attempts":          {"LPA", "FaaS-Admin", "FaaS-Developer", "FaaS-Invocation"},
+	"POST /api/account/:account/egress/check":            {"LPA", "FaaS-Admin", "FaaS-Developer"},
 
 	"GET /api/account/:account/configuration/le-users/users":                        {"LPA"},
 	"POST /api/account/:account/configuration/le-users/users":                       {"LPA"},

@@ -115,6 +115,7 @@ type Journal interface {
 	Buckets(ctx context.Context, q journal.BucketQuery) (buckets []journal.Bucket, missing []string, err error)
 	Totals(ctx context.Context, account string, from, to time.Time) (succeeded, failed int64, missing []string, err error)
 	Activities(ctx context.Context, q journal.ActivityQuery) (journal.ActivityPage, error)
+	Attempts(ctx context.Context, q journal.AttemptQuery) (journal.AttemptPage, error)
 	Tail(f journal.TailFilter) *journal.Tail
 }
 
@@ -131,6 +132,7 @@ type Config struct {
 	Identity     Identity
 	Views        Views
 	Live         Live
+	Egress       Egress
 	Journal      Journal
 	Authenticate *auth.Authenticator
 	Auth         *auth.Service
@@ -157,6 +159,7 @@ type Server struct {
 	identity      Identity
 	views         Views
 	live          Live
+	egress        Egress
 	journal       Journal
 	authenticator *auth.Authenticator
 	auth          *auth.Service
@@ -184,7 +187,7 @@ type Server struct {
 func New(c Config) *Server {
 	s := &Server{
 		log: c.Log, lambdas: c.Lambdas, domains: c.Domains, schedules: c.Schedules, secrets: c.Secrets, receipts: c.Receipts, identity: c.Identity, views: c.Views,
-		live: c.Live, journal: c.Journal, authenticator: c.Authenticate, auth: c.Auth,
+		live: c.Live, egress: c.Egress, journal: c.Journal, authenticator: c.Authenticate, auth: c.Auth,
 		directory: c.Directory, invoker: c.Invoker, replays: c.Replays, runtimes: c.Runtimes, condition: c.Condition,
 		runtimeNames: c.RuntimeNames, templates: c.Templates, limits: c.Limits, metrics: newMetrics(c.Metrics), saves: newSaveBudget(), now: time.Now,
 		accountCalls: newRates[string](c.Limits.AccountCalls, "invocations of the account"),

@@ -22,6 +22,8 @@ import (
 	"github.com/sluice-faas/sluice/gateway/certs"
 	"github.com/sluice-faas/sluice/gateway/config"
 	"github.com/sluice-faas/sluice/gateway/deployment"
+	"github.com/sluice-faas/sluice/gateway/directory"
+	"github.com/sluice-faas/sluice/gateway/egress"
 	"github.com/sluice-faas/sluice/gateway/invoke"
 	"github.com/sluice-faas/sluice/gateway/journal"
 	"github.com/sluice-faas/sluice/gateway/lambda"
@@ -32,6 +34,7 @@ import (
 	"github.com/sluice-faas/sluice/plugins/catalog"
 	"github.com/sluice-faas/sluice/plugins/host"
 	"github.com/sluice-faas/sluice/plugins/pool"
+	"github.com/sluice-faas/sluice/plugins/sandbox"
 )
 
 // DrainTimeout is how long a stopping gateway lets requests under way finish: a
@@ -69,6 +72,7 @@ type App struct {
 	demo      *demo
 	ca        *certs.Local
 	catalog   *catalog.Catalog
+	sandbox   *sandbox.Sandbox
 	runDir    string
 	store     *store.Store
 	views     *store.Views
@@ -77,6 +81,8 @@ type App struct {
 	pool      *pool.Pool
 	journal   *journal.Journal
 	secrets   *secret.Service
+	directory *directory.Directory
+	egress    *egress.Proxy
 	specs     *invoke.Specs
 	warming   sync.Mutex // held while the pool is told what to keep ready
 	invoker   *invoke.Dispatcher
@@ -141,6 +147,8 @@ func (a *App) start(ctx context.Context) error {
 		{"journal", a.openJournal},
 		{"etcd", a.openStore},
 		{"secrets", a.openSecrets},
+		{"way to other hosts", a.openEgress},
+		{"sandbox", a.openSandbox},
 		{"language runtimes", a.openRuntimes},
 		{"signing keys", a.openAuth},
 		{"deployments", a.openDeployments},
@@ -343,7 +351,7 @@ func (a *App) authConfig() auth.Config {
 }
 
 func (a *App) openDeployments(ctx context.Context) error {
-	a.specs = invoke.NewSpecs(a.store, nil, host.Limits{ResultBytes: a.limits.Result, MemoryMiB: a.limits.Memory}, a.secrets)
+	a.specs = invoke.NewSpecs(a.store, nil, host.Limits{ResultBytes: a.limits.Result, MemoryMiB: a.limits.Memory, Connections: a.limits.EgressConnections}, a.secrets, a.egress)
 	a.views.OnLive(a.retire)
 	a.views.OnMinWarm(a.keepWarm)
 	controller, err := deployment.New(deployment.Config{

@@ -85,6 +85,9 @@ func journalCollector(stats func() journal.Stats) prometheus.Collector {
 	}
 	c.counter("sluice_journal_lost_total", "Invocations that are in no report either.", nil, func(s *S) float64 { return float64(s.Lost) })
 	c.counter("sluice_journal_activities_dropped_total", "Activities that went before their time, as their account had too many.", nil, func(s *S) float64 { return float64(s.DroppedActivities) })
+	c.counter("sluice_journal_attempts_total", "Attempts to reach other hosts written to the journal.", nil, func(s *S) float64 { return float64(s.Attempts) })
+	c.counter("sluice_journal_attempts_dropped_total", "Attempts to reach other hosts that are not in the journal, as there was no room or no way to write them.", nil, func(s *S) float64 { return float64(s.DroppedAttempts) })
+	c.counter("sluice_journal_attempts_forgotten_total", "Attempts to reach other hosts that went before their time, as their account had too many on a day.", nil, func(s *S) float64 { return float64(s.ForgottenAttempts) })
 	c.gauge("sluice_journal_queued", "Invocations that wait to be written.", func(s *S) float64 { return float64(s.Queued) })
 	c.gauge("sluice_journal_queued_bytes", "Memory of the invocations that wait to be written.", func(s *S) float64 { return float64(s.QueuedBytes) })
 	c.gauge("sluice_journal_bytes", "Size of the journal's files.", func(s *S) float64 { return float64(s.Bytes) })

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -99,8 +100,15 @@ func (w *world) Artifact(context.Context, string, string, string) ([]byte, error
 }
 
 func (w *world) specs() *invoke.Specs {
-	return invoke.NewSpecs(w, map[string]string{"DC": "lab", "BRAND_ID": "not this"}, host.Limits{MemoryMiB: 99}, nil)
+	return invoke.NewSpecs(w, map[string]string{"DC": "lab", "BRAND_ID": "not this"}, host.Limits{MemoryMiB: 99}, nil, w)
 }
+
+// wayOf is the way to other hosts of one lambda.
+type wayOf struct{ account, lambdaID string }
+
+func (wayOf) ServeConn(_ context.Context, conn net.Conn) { _ = conn.Close() }
+
+func (w *world) For(account, lambdaID string) host.Egress { return wayOf{account, lambdaID} }
 
 func (w *world) dispatcher(p invoke.Pool, timeout time.Duration) *invoke.Dispatcher {
 	return invoke.New(invoke.Config{Live: w, Records: w, Pool: p, Specs: w.specs(), RunTimeout: timeout, Log: zerolog.Nop()})
@@ -497,7 +505,7 @@ func TestASpecLoadsTheDeployedVersion(t *testing.T) {
 				"GREETING": "hello", "DC": "lab",
 				"BRAND_ID": account, "LAMBDA_UUID": uuid, "NODE_ENV": "production",
 			},
-			Limits: host.Limits{MemoryMiB: 99},
+			Limits: host.Limits{MemoryMiB: 99}, Egress: wayOf{account, uuid},
 		}, request)
 	})
 	t.Run("never another", func(t *testing.T) {

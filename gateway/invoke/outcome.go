@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/sluice-faas/sluice/gateway/lambda"
 	"github.com/sluice-faas/sluice/plugins"
 	"github.com/sluice-faas/sluice/plugins/host"
@@ -47,6 +49,9 @@ func (o *outcome) turned(info pool.Info, dropped int, err error) {
 	o.info, o.dropped, o.err = info, dropped, err
 }
 
+// mask hides what the process that ran the call has read of its account's secrets.
+func (o *outcome) mask() *masker { return maskOf(o.info.Secrets) }
+
 // failure says whose fault it was (contract/invocation.md §6).
 func (d *Dispatcher) failure(caller context.Context, o *outcome) *lambda.Error {
 	e, reported := d.classify(caller, o)
@@ -57,7 +62,7 @@ func (d *Dispatcher) failure(caller context.Context, o *outcome) *lambda.Error {
 	}
 	e.Logs = o.logs.takeFailed()
 	if e.Kind == lambda.KindInternal || e.Kind == lambda.KindCrashed || e.Kind == lambda.KindUnavailable {
-		d.log.Warn().Err(o.err).Str("requestId", o.inv.RequestID).Str("accountId", o.inv.Account).Str("lambdaId", o.inv.LambdaID).
+		d.log.Warn().Str(zerolog.ErrorFieldName, o.mask().text(o.err.Error())).Str("requestId", o.inv.RequestID).Str("accountId", o.inv.Account).Str("lambdaId", o.inv.LambdaID).
 			Int("version", o.live.Version).Str("phase", string(e.Phase)).Msg("the platform failed a call")
 	}
 	return e

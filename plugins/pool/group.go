@@ -19,7 +19,8 @@ type member struct {
 	proc  Process
 	stock *stock
 	// group is set when the process has loaded a key, and never changed.
-	group atomic.Pointer[group]
+	group   atomic.Pointer[group]
+	secrets runtime.Secrets // that it was loaded with; not changed after group is set
 
 	// Guarded by Pool.mu:
 	evicted bool    // to make room
@@ -286,6 +287,7 @@ func (g *group) prepare(ctx context.Context) (*member, error) {
 func (g *group) load(ctx context.Context, m *member, request host.LoadRequest) error {
 	limited, cancel := context.WithTimeout(ctx, g.pool.cfg.LoadTimeout)
 	defer cancel()
+	m.secrets = request.Secrets
 	err := m.proc.Load(limited, request)
 	var exit *host.ExitError
 	switch {

@@ -77,6 +77,9 @@ type Info struct {
 	Start time.Duration // until a process was started and loaded, when there was none
 	Queue time.Duration // until one had a free slot, after that
 	Run   time.Duration // inside the process
+	// Secrets are those that the process was given (host.LoadRequest), and that no
+	// other process has, if it Ran.
+	Secrets runtime.Secrets
 }
 
 // waited accounts for the time of a wait.
@@ -194,7 +197,7 @@ func (p *Pool) Handle(ctx context.Context, spec Spec, call runtime.Call) (runtim
 		result, ended, err := m.handle(ctx, call)
 		if err == nil || !errors.Is(err, host.ErrUnavailable) {
 			info.Ran = err == nil || !errors.Is(err, host.ErrTooLarge)
-			info.Run = ended.Sub(since)
+			info.Run, info.Secrets = ended.Sub(since), m.secrets
 			return result, info, err
 		}
 		if attempt == maxAttempts {

@@ -167,6 +167,7 @@ export class Session implements Receiver {
     const task: Task = {
       id: call.id,
       debug: call.debug,
+      deadline: call.timeoutMs === 0 ? Infinity : monotonic() + call.timeoutMs,
       open: true,
       answered: false,
       cancelled: false,

