@@ -46,6 +46,7 @@ type Process struct {
 	description Description
 	memory      memory
 	area        *recordArea
+	egress      egress
 	session     atomic.Pointer[session]
 	done        chan struct{}
 

@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/sluice-faas/sluice/plugins/catalog"
+	"github.com/sluice-faas/sluice/plugins/sandbox"
 	"github.com/sluice-faas/sluice/sdk/runtime"
 )
 
@@ -30,6 +31,9 @@ type Options struct {
 	StartTimeout time.Duration
 	// MemoryMiB is the memory a process may use before it is killed. Default 256.
 	MemoryMiB int
+	// Sandbox shuts the process in. With nil it runs as the gateway's user and sees
+	// what that sees.
+	Sandbox *sandbox.Sandbox
 }
 
 // Dependency is a package that user code may import.

@@ -16,9 +16,11 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sluice-faas/sluice/plugins/sandbox"
+	"github.com/sluice-faas/sluice/plugins/sandbox/launch"
 )
 
 func TestMain(m *testing.M) {
+	launch.Main()
 	goleak.VerifyTestMain(m,
 		// The thread that starts processes is kept for the program's life.
 		goleak.IgnoreAnyFunction("github.com/sluice-faas/sluice/plugins/sandbox.spawn"))
