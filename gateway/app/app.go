@@ -31,6 +31,7 @@ import (
 	"github.com/sluice-faas/sluice/plugins/catalog"
 	"github.com/sluice-faas/sluice/plugins/host"
 	"github.com/sluice-faas/sluice/plugins/pool"
+	"github.com/sluice-faas/sluice/plugins/sandbox"
 )
 
 // DrainTimeout is how long a stopping gateway lets requests under way finish: a
@@ -68,6 +69,7 @@ type App struct {
 	demo      *demo
 	ca        *certs.Local
 	catalog   *catalog.Catalog
+	sandbox   *sandbox.Sandbox
 	runDir    string
 	store     *store.Store
 	views     *store.Views
@@ -139,6 +141,7 @@ func (a *App) start(ctx context.Context) error {
 		{"journal", a.openJournal},
 		{"etcd", a.openStore},
 		{"secrets", a.openSecrets},
+		{"sandbox", a.openSandbox},
 		{"language runtimes", a.openRuntimes},
 		{"signing keys", a.openAuth},
 		{"deployments", a.openDeployments},
