@@ -2,15 +2,16 @@ package sandbox_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -107,22 +108,17 @@ func asGateway(args []string) error {
 	return p.Wait(context.Background())
 }
 
-// refuseNamespaces makes this process, root of a user namespace, one that may
-// make no others.
+// refuseNamespaces makes this process, mighty in a user namespace, one that may
+// make no others and has lost its capabilities.
 func refuseNamespaces() error {
 	if err := os.WriteFile("/proc/sys/user/max_user_namespaces", []byte("0"), 0); err != nil {
 		return err
 	}
+	runtime.LockOSThread()
 	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
 		return err
 	}
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var none [2]unix.CapUserData
-	_, _, e := syscall.AllThreadsSyscall(unix.SYS_CAPSET, pointer(&header), pointer(&none), 0)
-	if e != 0 {
-		return e
-	}
-	return nil
+	return syscall.Exec(os.Args[0], append(os.Args[:2:2], os.Args[3:]...), nil)
 }
 
 // gatewayProcess is asGateway as another process, and perhaps as another user.
@@ -277,6 +273,116 @@ func traces(t *testing.T) string {
 }
 
 // refusals are the answers other than EPERM.
-var refusals = map[string]string{}
+var refusals = map[string]string{
+	"read the machine's users": "hidden", "list the machine's processes": "hidden",
+	"read /etc/shadow": "ENOENT", "read the machine's id": "ENOENT", "read /sys": "ENOENT", "list home folders": "ENOENT",
+	"read a file of the gateway": "ENOENT", "write a file of the gateway": "ENOENT", "read a file by way of a link": "ENOENT",
+	"read the gateway's environment": "ENOENT", "read the gateway's memory": "ENOENT", "read by the root of process 1": "ENOENT",
+	"read by its own root": "ENOENT", "read by its input's folder": "ENOTDIR", "read about the machine": "ENOENT",
+	"read the kernel's settings": "ENOENT",
+	"tcp":                        "EACCES|ECONNREFUSED", "tcp6": "EACCES|ECONNREFUSED", "unix": "ENOENT", "abstract": "ECONNREFUSED|EPERM",
+	"clone3": "ENOSYS", "io_uring": "ENOSYS",
+	"write beside the libraries": "ENOENT|EROFS|EACCES", "write over its program": "EACCES|EROFS", "write to /etc": "EROFS|EACCES",
+	"write to the root folder": "EROFS|EACCES", "write to its folder": "EACCES", "open its folder and write": "EACCES",
+	"a socket in its folder": "EACCES",
+	"fill /tmp":              "ENOSPC", "fill /tmp with files": "ENOSPC", "open files": "EMFILE",
+}
 
-var _ = errors.Is
+// withoutNamespaces are the answers where no namespace can be made, and the
+// gateway is no root. What is not here is refused all the same.
+var withoutNamespaces = map[string]string{
+	// What holds less, as the report says.
+	"unix": "done|EACCES", "kill its group": "EPERM",
+	// There is no own file system, so that nothing can be written at all.
+	"write to /tmp": "EACCES", "set a mode": "done", "fill /tmp": "EACCES|ENOENT", "fill /tmp with files": "EACCES|ENOENT",
+	"exec what it wrote": "EACCES", "map what it wrote to run it": "EACCES",
+	"read its own state": "done|EACCES",
+	"the proxy":          "EPERM", // it goes by a unix socket
+	// The files are there, and not to be opened.
+	"read the machine's users": "EACCES", "list the machine's processes": "hidden", "read /etc/shadow": "EACCES",
+	"read the machine's id": "EACCES|ENOENT", "read /sys": "EACCES", "list home folders": "EACCES", "read a file of the gateway": "EACCES",
+	"write a file of the gateway": "EACCES", "read a file by way of a link": "EACCES|ENOENT", "read the gateway's environment": "EACCES",
+	"read the gateway's memory": "EACCES", "read by the root of process 1": "EACCES", "read by its own root": "EACCES",
+	"read by its input's folder": "EACCES|ENOTDIR", "read about the machine": "EACCES", "read the kernel's settings": "EACCES",
+	"write beside the libraries": "EACCES", "write to /etc": "EACCES", "write to the root folder": "EACCES",
+	"write to its folder": "EACCES", "tcp": "EPERM", "tcp6": "EPERM",
+}
+
+func TestAttacksWhereNoNamespaceCanBeMade(t *testing.T) {
+	before := traces(t)
+	l := newLure(t)
+	report, found := l.attack(t, "user without namespaces", sandbox.Auto)
+	require.False(t, report.Complete())
+	var missing []string
+	for _, s := range report.Missing() {
+		missing = append(missing, s.Name)
+		require.NotEmpty(t, s.Why, s.Name)
+		require.NotEmpty(t, s.Means, s.Name)
+		require.NotEmpty(t, s.Remedy, s.Name)
+	}
+	require.Subset(t, missing, []string{"user namespace", "mount namespace", "process namespace", "network namespace", "file system"})
+	require.NotContains(t, missing, "Landlock")
+	require.NotContains(t, missing, "seccomp")
+	surprises := map[string]string{}
+	for name, came := range found {
+		want := withoutNamespaces[name]
+		if want == "" && slices.Contains(works, name) {
+			want = "done"
+		}
+		if want == "" {
+			want = cmp.Or(refusals[name], "EPERM")
+		}
+		if !slices.Contains(strings.Split(want, "|"), came) {
+			surprises[name] = came
+		}
+	}
+	require.Empty(t, surprises)
+	l.untouched(t, "unix "+l.path.Addr().String())
+	require.Eventually(t, func() bool { return traces(t) == before }, 10*time.Second, 50*time.Millisecond, "nothing is left")
+}
+
+func TestRequiredIsRefusedWithTheRemedy(t *testing.T) {
+	cmd := gatewayProcess(t, "user without namespaces", string(sandbox.Required), filepath.Join(hostileDir(t), "hostile"), "wait")
+	out, err := cmd.CombinedOutput()
+	require.Error(t, err)
+	for _, want := range []string{"this machine does not offer all of it", "user namespace: ", "network namespace: ", "Remedy: allow user namespaces", "--sandbox=auto"} {
+		require.Contains(t, string(out), want)
+	}
+}
+
+func TestThreadsAreBounded(t *testing.T) {
+	for _, as := range []string{"root", "user"} {
+		t.Run(as, func(t *testing.T) {
+			out, err := gatewayProcess(t, as, string(sandbox.Required), filepath.Join(hostileDir(t), "hostile"), "threads").CombinedOutput()
+			require.ErrorContains(t, err, "exit status")
+			require.Contains(t, string(out), "failed to create new OS thread")
+			require.NotContains(t, string(out), "1000 threads")
+		})
+	}
+}
+
+// Its parent-death signal is set anew after the change of user, and user code
+// cannot unset it.
+func TestAKilledGatewayLeavesNoProcess(t *testing.T) {
+	for _, as := range []string{"root", "user"} {
+		for _, what := range []string{"wait", "deathless"} {
+			t.Run(what+", started as "+as, func(t *testing.T) {
+				before := traces(t)
+				cmd := gatewayProcess(t, as, string(sandbox.Required), filepath.Join(hostileDir(t), "hostile"), what)
+				out, err := cmd.StdoutPipe()
+				require.NoError(t, err)
+				require.NoError(t, cmd.Start())
+				text := make([]byte, 0, 8192)
+				for !bytes.Contains(text, []byte("waits\n")) {
+					n, err := out.Read(text[len(text):cap(text)])
+					text = text[:len(text)+n]
+					require.NoError(t, err, "%s", text)
+				}
+				require.NotEqual(t, before, traces(t))
+				require.NoError(t, cmd.Process.Kill())
+				require.Error(t, cmd.Wait())
+				require.Eventually(t, func() bool { return traces(t) == before }, 10*time.Second, 20*time.Millisecond)
+			})
+		}
+	}
+}
