@@ -117,13 +117,13 @@ export class Service {
       },
       maxKey: MAX_KEY,
       maxValue: MAX_VALUE,
+      environment: this.environment,
       // eslint-disable-next-line @typescript-eslint/no-require-imports -- as large as the rest of the runtime: read when it is used
       jsforce: () => require('./jsforce.cjs') as unknown,
       remaining: () => {
         const deadline = current()?.deadline;
         return deadline === undefined ? MAX_CALL : max(deadline - monotonic(), 0);
       },
-      environment: this.environment,
     });
   };
 
@@ -131,8 +131,7 @@ export class Service {
   private prepare(request: LoadRequest): void {
     this.recorder.limit(request.limits);
     replaceConsole(this.recorder);
-    const { HTTP_PROXY, HTTPS_PROXY, NO_PROXY } = process.env;
-    this.environment = { HTTP_PROXY, HTTPS_PROXY, NO_PROXY, ...request.environment };
+    this.environment = request.environment;
     setEnvironment(request.environment);
     process.argv = ['node', FILE];
     watchExits((invocation, reason, announced) => {
