@@ -53,13 +53,15 @@ test('the toolbelt has what the contract says, under both names, and nothing tha
       });
     }`);
   assert.deepEqual(result, {
-    same: true, again: true, exports: ['Toolbelt', 'SecretError', 'ErrorCodes'],
+    same: true, again: true,
+    exports: ['Toolbelt', 'SecretError', 'ErrorCodes', 'LpServices', 'ConversationContentTypes', 'SDETypes', 'ErrorStrategy', 'ToolbeltError', 'ContextServiceErrorCodes'],
     codes: {
       Platform: { Secret: { NoToken: 'com.liveperson.faas.handler.no-sa-token' } },
       Secret: { Invalid: INVALID, Failure: FAILED, NotFound: NOT_FOUND, AuthFailure: 'com.liveperson.faas.secret.auth-failed' },
       Csds: { NotFound: 'com.liveperson.faas.csds.domain.not-found', Failure: 'com.liveperson.faas.csds.op-failed' },
     },
-    statics: ['SecretClient', 'HTTPClient', 'SFClient'], client: ['readSecret', 'updateSecret'], resolve: 'lp-faas-toolbelt',
+    statics: ['SecretClient', 'HTTPClient', 'LpClient', 'ConversationUtil', 'SDEUtil', 'GDPRUtil', 'ContextServiceClient', 'MTLSClient', 'OrchestratorClient', 'SFClient'],
+    client: ['readSecret', 'updateSecret'], resolve: 'lp-faas-toolbelt',
     error: { code: 'c', message: 'm', name: 'SecretError' },
   });
 });
