@@ -5,10 +5,7 @@ import type * as builder from './build.ts';
 import { decodeBuildRequest, decodeDescribeRequest, decodeLoadRequest, type LoadFailure, type LoadRequest, Level, writeBuildResponse, writeDescribeResponse, writeLoadResponse } from './codec.ts';
 import { Recorder, replaceConsole } from './console.ts';
 import { describeRuntime } from './describe.ts';
-<<<<<<< HEAD
-=======
 import { openWayOut } from './egress.ts';
->>>>>>> main
 import { describe } from './errors.ts';
 import { exit, watchExits } from './exits.ts';
 import { current } from './invocation.ts';
