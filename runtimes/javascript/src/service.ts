@@ -8,6 +8,7 @@ import { describeRuntime } from './describe.ts';
 import { openWayOut } from './egress.ts';
 import { describe } from './errors.ts';
 import { exit, watchExits } from './exits.ts';
+import { expectSource } from './fetch.ts';
 import { current } from './invocation.ts';
 import { type Artifact, decodeArtifact, FILE, type Lambda, load, setEnvironment } from './load.ts';
 import { byteLength, jsonParse, jsonStringify, max, monotonic, soon } from './primordials.ts';
@@ -86,6 +87,7 @@ export class Service {
     };
     this.failLoading = done;
     this.prepare(request);
+    expectSource(source);
     let lambda: Lambda;
     try {
       lambda = load(source, this.toolbelt);
