@@ -43,6 +43,8 @@ var mayCall = map[string][]string{
 	"POST /api/account/:account/lambdas":                    {"LPA", "FaaS-Developer"},
 	"PUT /api/account/:account/lambdas/:id":                 {"LPA", "FaaS-Developer"},
 	"DELETE /api/account/:account/lambdas/:id":              {"LPA", "FaaS-Developer"},
+	"GET /api/account/:account/lambdas/:id/processes":       {"LPA", "FaaS-Admin", "FaaS-Developer"},
+	"PUT /api/account/:account/lambdas/:id/processes":       {"LPA", "FaaS-Developer"},
 	"GET /api/account/:account/deployments":                 {"LPA", "FaaS-Admin", "FaaS-Developer"},
 	"GET /api/account/:account/deployments/:id/history":     {"LPA", "FaaS-Admin", "FaaS-Developer"},
 	"POST /api/account/:account/deployments/:id":            {"LPA", "FaaS-Developer"},

@@ -80,6 +80,8 @@ func (s *Server) routes() []route {
 		{"GET", account + "/lambdas/:id", faasUI, auth.ReadLambdas, s.readLambda},
 		{"PUT", account + "/lambdas/:id", faasUI, auth.WriteLambdas, s.updateLambda},
 		{"DELETE", account + "/lambdas/:id", faasUI, auth.WriteLambdas, s.deleteLambda},
+		{"GET", account + "/lambdas/:id/processes", faasUI, auth.ReadLambdas, s.readProcesses},
+		{"PUT", account + "/lambdas/:id/processes", faasUI, auth.Deploy, s.updateProcesses},
 		{"GET", account + "/deployments", faasUI, auth.ReadLambdas, s.listDeployments},
 		{"GET", account + "/deployments/:id/history", faasUI, auth.ReadLambdas, s.deploymentHistory},
 		{"POST", account + "/deployments/:id", faasUI, auth.Deploy, s.deploy},

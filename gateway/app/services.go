@@ -129,7 +129,7 @@ func (a *App) newAPI() (*api.Server, error) {
 	return api.New(api.Config{
 		Log: a.log, Lambdas: a.store, Domains: a.store, Schedules: a.store, Secrets: a.secrets, Receipts: a.store, Identity: a.store, Views: a.views, Live: a.views,
 		Journal: a.journal, Authenticate: authenticator, Auth: a.auth, Directory: a.directory, Egress: a.egress,
-		Invoker: a.invoker, Replays: invoke.NewReplays(invoke.ReplaysConfig{}), Runtimes: a.pool,
+		Invoker: a.invoker, Replays: invoke.NewReplays(invoke.ReplaysConfig{}), Runtimes: a.pool, Condition: a.condition,
 		RuntimeNames: a.runtimeNames(), Templates: a.templates(), Metrics: a.metrics, Limits: a.limits,
 	}), nil
 }

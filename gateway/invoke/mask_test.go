@@ -146,7 +146,7 @@ func TestWhatAProcessIsKnownToHaveReadIsBounded(t *testing.T) {
 // the log and fails with err.
 func reading(v *vault, n *notes, keys []string, err error, records ...runtime.LogRecord) *invoke.Dispatcher {
 	w := newWorld()
-	specs := invoke.NewSpecs(w, nil, host.Limits{}, v)
+	specs := invoke.NewSpecs(w, nil, host.Limits{}, v, nil)
 	p := poolFunc(func(ctx context.Context, spec pool.Spec, call runtime.Call) (runtime.Result, pool.Info, error) {
 		request, failed := spec.Load(ctx)
 		if failed != nil {

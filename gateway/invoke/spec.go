@@ -1,6 +1,7 @@
 package invoke
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -40,6 +41,11 @@ func NewSpecs(versions Versions, platform map[string]string, limits host.Limits,
 	return &Specs{versions: versions, platform: maps.Clone(platform), limits: limits, secrets: secrets, egress: egress}
 }
 
+// memory is what one process may have, for people.
+func (s *Specs) memory() string {
+	return fmt.Sprintf("%d MiB for all calls of a process together", cmp.Or(s.limits.MemoryMiB, 256))
+}
+
 // PoolKey is the pool's key of a deployment, for whoever retires it.
 func PoolKey(account, lambdaID, deploymentID string) string {
 	return account + "/" + lambdaID + "/" + deploymentID
@@ -54,6 +60,7 @@ func (s *Specs) SpecFor(live lambda.Live) pool.Spec {
 func (s *Specs) spec(live *lambda.Live) pool.Spec {
 	return pool.Spec{
 		Key:     PoolKey(live.Account, live.LambdaID, live.DeploymentID),
+		Account: live.Account,
 		Runtime: live.Runtime,
 		Load:    func(ctx context.Context) (host.LoadRequest, error) { return s.load(ctx, live) },
 	}

@@ -30,6 +30,7 @@ type Views struct {
 
 	onSecret []func(account, key string)
 	onDomain []func(account string)
+	onWarm   []func(account, lambdaID string)
 }
 
 // ids names a thing of an account.
@@ -47,6 +48,7 @@ type held struct {
 	live     map[ids]*lambda.Live
 	events   map[ids][]*lambda.Live // of an account's event, by name; never changed in place
 	skills   map[ids]*[]string      // of a saved lambda that has some
+	warm     map[ids]*int           // processes of a lambda that are kept ready
 	secrets  map[ids]int64          // revision of the last write of a secret
 	domains  map[ids]*lambda.Domain // by id
 	domNames map[ids]*lambda.Domain // the same by name
@@ -57,7 +59,7 @@ func newHeld() held {
 		accounts: map[string]*lambda.Account{}, users: map[ids]*lambda.User{}, apps: map[ids]*lambda.App{},
 		profiles: map[ids]*lambda.Profile{},
 		tokens:   map[string]*lambda.Token{}, keys: map[string]*lambda.SigningKey{},
-		live: map[ids]*lambda.Live{}, events: map[ids][]*lambda.Live{}, skills: map[ids]*[]string{}, secrets: map[ids]int64{},
+		live: map[ids]*lambda.Live{}, events: map[ids][]*lambda.Live{}, skills: map[ids]*[]string{}, warm: map[ids]*int{}, secrets: map[ids]int64{},
 		domains: map[ids]*lambda.Domain{}, domNames: map[ids]*lambda.Domain{},
 	}
 }
@@ -260,6 +262,7 @@ func (v *Views) reset(kvs []*mvccpb.KeyValue) {
 	v.tell(difference(old.live, h.live))
 	v.tellSecrets(rewritten(old.secrets, h.secrets))
 	v.tellDomains(relisted(old.domains, h.domains))
+	v.tellWarm(rewarmed(old.warm, h.warm))
 }
 
 // relisted are the accounts whose whitelists are others.
@@ -311,7 +314,7 @@ func difference(old, now map[ids]*lambda.Live) []liveChange {
 
 func (v *Views) change(events []*clientv3.Event) {
 	var changes []liveChange
-	var secrets []ids
+	var secrets, warm []ids
 	domains := map[string]bool{}
 	v.mu.Lock()
 	keys := false
@@ -327,6 +330,9 @@ func (v *Views) change(events []*clientv3.Event) {
 		if p, ok := parts(k, domainsRoot, 2); ok {
 			domains[p[0]] = true
 		}
+		if p, ok := parts(k, warmRoot, 2); ok {
+			warm = append(warm, ids{p[0], p[1]})
+		}
 		keys = keys || strings.HasPrefix(k, keysRoot)
 		if c := v.held.set(v.log, k, kv); c != (liveChange{}) {
 			changes = append(changes, c)
@@ -339,6 +345,7 @@ func (v *Views) change(events []*clientv3.Event) {
 	v.tell(changes)
 	v.tellSecrets(secrets)
 	v.tellDomains(domains)
+	v.tellWarm(warm)
 }
 
 func (h *held) sortKeys() {
@@ -360,6 +367,8 @@ func (h *held) set(log zerolog.Logger, k string, kv *mvccpb.KeyValue) liveChange
 		return h.setLive(log, k, kv)
 	case skillsRoot:
 		h.setSkills(log, k, kv)
+	case warmRoot:
+		put2(log, h.warm, warmRoot, k, kv)
 	case tokensRoot:
 		put1(log, h.tokens, tokensRoot, k, kv)
 	case usersRoot:

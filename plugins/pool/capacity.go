@@ -156,9 +156,9 @@ func (p *Pool) evictIdle(groups []*group, fits func(idle) bool) bool {
 	return false
 }
 
-// makeRoom evicts an idle process for one that is to be kept ready: only one that
-// is not kept itself and has had no call for a while.
-func (p *Pool) makeRoom() {
+// makeRoom evicts an idle process for one that no call waits for: only one that is
+// not to be kept ready itself and has had no call for that long.
+func (p *Pool) makeRoom(idleFor time.Duration) {
 	p.mu.RLock()
 	underWay := p.evicting > 0
 	p.mu.RUnlock()
@@ -166,8 +166,8 @@ func (p *Pool) makeRoom() {
 		return
 	}
 	groups, _ := p.all()
-	before := time.Now().Add(-p.cfg.SpareTimeout)
-	p.evictIdle(groups, func(i idle) bool { return !i.kept && i.since.Before(before) })
+	before := time.Now().Add(-idleFor)
+	p.evictIdle(groups, func(i idle) bool { return !i.kept && !i.since.After(before) })
 }
 
 // idle is a process that has no call.

@@ -115,6 +115,12 @@ const (
 	// was taken: starting one takes the processor from the call that took it.
 	refillPause = 50 * time.Millisecond
 
+	// When the machine is full, a runtime of which a process was started within
+	// reserveTime gets a blank one in place of a loaded one that has been idle for
+	// reserveIdle.
+	reserveTime = 10 * time.Second
+	reserveIdle = time.Second
+
 	// maxAttempts is how many processes one call tries when they refuse it.
 	maxAttempts = 8
 

@@ -2,6 +2,7 @@ package pool_test
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -304,5 +305,35 @@ func TestWhatAProcessSaidIsBounded(t *testing.T) {
 		require.LessOrEqual(t, len(st.LastError), 2051)
 		require.LessOrEqual(t, len(st.LastPrinted), 2051)
 		require.True(t, strings.HasSuffix(st.LastError, "ä…"))
+	})
+}
+
+func TestAFullMachineKeepsABlankProcessWhileStartsAreMany(t *testing.T) {
+	l := &lab{startTime: 100 * time.Millisecond}
+	cfg := pool.Config{MaxProcesses: 6, Prestart: map[string]int{"fake": 1}}
+	in(t, l, cfg, func(t *testing.T, p *pool.Pool) {
+		time.Sleep(time.Second)
+		cold := 0
+		for n := range 30 { // six keys in turn, for which there is no room with a blank one
+			_, info, err := p.Handle(bg, spec(strconv.Itoa(n%6)), call(`1`))
+			require.NoError(t, err)
+			if info.Start > 0 {
+				cold++
+			}
+			time.Sleep(time.Second)
+		}
+		require.LessOrEqual(t, cold, 1, "but for the first that met a full machine, none waits for a launch")
+		require.Equal(t, 6, l.most)
+		require.Equal(t, 5, p.Stats().Loaded)
+		for range 30 {
+			for n := range 5 {
+				_, _, err := p.Handle(bg, spec(strconv.Itoa(n)), call(`1`))
+				require.NoError(t, err)
+			}
+			time.Sleep(time.Second)
+		}
+		launched := l.launched()
+		time.Sleep(5 * time.Minute)
+		require.Equal(t, launched, l.launched(), "and all is quiet when nobody calls")
 	})
 }

@@ -526,7 +526,7 @@ func (p *Pool) sweep() {
 		short = g.sweep() || short
 	}
 	if short {
-		p.makeRoom()
+		p.makeRoom(p.cfg.SpareTimeout)
 	}
 	for _, s := range stocks {
 		s.sweep()

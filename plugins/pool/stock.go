@@ -30,7 +30,8 @@ type stock struct {
 	blanks    []*member // oldest first
 	orders    list.List // of *order; not empty only while blanks is
 	launching int
-	full      bool // the pool had no place for a replacement
+	full      bool      // the pool had no place for a replacement
+	orderedAt time.Time // last
 
 	failures int       // launches that failed, blanks that died, in a row
 	retryAt  time.Time // no replacement before
@@ -71,6 +72,7 @@ func (s *stock) order(t *tenant) *order {
 	o := &order{tenant: t, ready: make(chan delivery, 1)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.orderedAt = time.Now()
 	if s.closed {
 		o.ready <- delivery{err: ErrClosed}
 		return o
@@ -194,6 +196,16 @@ func (s *stock) pause() {
 
 func (s *stock) launchOne() {
 	m, err := s.launch()
+	if s.launched(m, err) {
+		s.pool.makeRoom(reserveIdle)
+	}
+}
+
+// launched takes in what came of a launch. It tells whether a replacement found no
+// place although orders came a moment ago: where the machine is full and
+// starts are many, one blank process more is worth an idle one, because each start
+// that has to evict a process first and then launch one takes many times as long.
+func (s *stock) launched(m *member, err error) (missed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.launching--
@@ -202,6 +214,7 @@ func (s *stock) launchOne() {
 		s.deliver(m)
 	case errors.Is(err, ErrFull):
 		s.full = true
+		missed = time.Since(s.orderedAt) < reserveTime
 	default:
 		s.failed()
 		if s.orders.Len() > 0 {
@@ -209,6 +222,7 @@ func (s *stock) launchOne() {
 		}
 	}
 	s.launchWanted()
+	return missed
 }
 
 func (s *stock) failed() {

@@ -8,7 +8,7 @@ import { createRequire, isBuiltin } from 'node:module';
 import { dirname, join, relative, resolve, sep } from 'node:path';
 
 /** These come with the runtime. */
-const PARTS = ['lp-faas-toolbelt', 'core-functions-toolbelt', 'request-promise', 'request-promise-native'];
+const PARTS = ['lp-faas-toolbelt', 'core-functions-toolbelt', 'request-promise', 'request-promise-native', 'request-promise-core'];
 
 const MAX_PACKAGES = 100;
 const MAX_PRESTART = 64;

@@ -38,12 +38,13 @@ export type Found =
 
 const FOLDER = `${__dirname}/packages`;
 
-/** The names that are parts of the runtime, and the paths under them. Two of them are the toolbelt itself. */
+/** The names that are parts of the runtime, and the paths under them: '' is the part itself. Two of them are the toolbelt. */
 const PARTS: Readonly<Record<string, readonly string[]>> = {
   'lp-faas-toolbelt': [''],
   'core-functions-toolbelt': [''],
   'request-promise': ['', '/errors'],
   'request-promise-native': ['', '/errors'],
+  'request-promise-core': ['/errors'], // only this much of it
 };
 
 let set: PackageSet | undefined;
@@ -56,7 +57,7 @@ export function installed(): PackageSet {
 /** All that may be required besides built-in modules, with versions: parts of the runtime have that of the runtime. */
 export function dependencies(): Dependency[] {
   const all: Dependency[] = [];
-  for (const name of Object.keys(PARTS)) all.push({ name, version: VERSION });
+  for (const [name, paths] of Object.entries(PARTS)) if (paths.includes('')) all.push({ name, version: VERSION });
   for (const { name, version } of installed().packages) all.push({ name, version });
   return all;
 }

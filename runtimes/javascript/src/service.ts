@@ -5,8 +5,11 @@ import type * as builder from './build.ts';
 import { decodeBuildRequest, decodeDescribeRequest, decodeLoadRequest, type LoadFailure, type LoadRequest, Level, writeBuildResponse, writeDescribeResponse, writeLoadResponse } from './codec.ts';
 import { Recorder, replaceConsole } from './console.ts';
 import { describeRuntime } from './describe.ts';
+<<<<<<< HEAD
+=======
 import { openWayOut } from './egress.ts';
-import { cleanStack, describe } from './errors.ts';
+>>>>>>> main
+import { describe } from './errors.ts';
 import { exit, watchExits } from './exits.ts';
 import { current } from './invocation.ts';
 import { type Artifact, decodeArtifact, FILE, type Lambda, load, setEnvironment } from './load.ts';
@@ -15,6 +18,7 @@ import { MAX_KEY, MAX_VALUE } from './requests.ts';
 import type { Parts } from './require.ts';
 import { type Methods, Status, StatusError, type Unary } from './server.ts';
 import { Session } from './session.ts';
+import { cleanStack } from './stack.ts';
 import type * as toolbelt from './toolbelt/index.ts';
 import { Reader, type Writer } from './wire.ts';
 
@@ -113,13 +117,13 @@ export class Service {
       },
       maxKey: MAX_KEY,
       maxValue: MAX_VALUE,
+      environment: this.environment,
       // eslint-disable-next-line @typescript-eslint/no-require-imports -- as large as the rest of the runtime: read when it is used
       jsforce: () => require('./jsforce.cjs') as unknown,
       remaining: () => {
         const deadline = current()?.deadline;
         return deadline === undefined ? MAX_CALL : max(deadline - monotonic(), 0);
       },
-      environment: this.environment,
     });
   };
 
@@ -127,8 +131,7 @@ export class Service {
   private prepare(request: LoadRequest): void {
     this.recorder.limit(request.limits);
     replaceConsole(this.recorder);
-    const { HTTP_PROXY, HTTPS_PROXY, NO_PROXY } = process.env;
-    this.environment = { HTTP_PROXY, HTTPS_PROXY, NO_PROXY, ...request.environment };
+    this.environment = request.environment;
     setEnvironment(request.environment);
     process.argv = ['node', FILE];
     watchExits((invocation, reason, announced) => {

@@ -57,6 +57,16 @@ test('a module is the same each time, in one realm, and cached under its name', 
   assert.deepEqual(result, [true, true, true, ['jsonwebtoken', 'lodash'], true, ['lodash', 'lodash/get', 'node:fs', null], true, 'function']);
 });
 
+test('request-promise and its like are the toolbelt\'s client', async (t) => {
+  const { result } = await invoke(t, `
+    const { Toolbelt } = require('lp-faas-toolbelt'), client = Toolbelt.HTTPClient();
+    function lambda(input, callback) {
+      const errors = ['request-promise', 'request-promise-native', 'request-promise-core'].map((n) => require(n + '/errors'));
+      callback(null, [require('request-promise') === client, require('request-promise-native') === client, errors.every((e) => e === errors[0]), Object.keys(errors[0]).sort()]);
+    }`);
+  assert.deepEqual(result, [true, true, true, ['RequestError', 'StatusCodeError', 'TransformError']]);
+});
+
 test('what is not there is refused, with what there is', async (t) => {
   const { result } = await invoke(t, `
     function lambda(input, callback) {

@@ -119,7 +119,8 @@ function transport(kit: Kit, inner: Transport, address: (url: string) => string)
       const headers = { ...defined({ 'LP-URL': process.env['BRAND_ID'], 'User-Agent': agent() }), ...request.headers } as Record<string, string>;
       const sent = inner.httpRequest({ ...request, url: address(request.url), headers }, { ...limits, ...options });
       const answered = sent.catch((error: unknown) => {
-        throw isAbort(error) ? late(timeout, error) : error;
+        if (isAbort(error)) throw late(timeout, error);
+        throw error;
       });
       return Object.assign(answered, { stream: () => sent.stream() });
     },
@@ -201,7 +202,7 @@ function wrapMethod(object: object, name: string, method: Method): void {
     try {
       return deliver(part(Reflect.apply(method, this, args.slice(0, -1))), callback as Callback);
     } catch (error) {
-      return deliver(Promise.reject(error), callback as Callback);
+      return deliver(rejected(error), callback as Callback);
     }
   };
   Object.defineProperty(object, name, { configurable: true, writable: true, enumerable: false, value: Object.assign(wrapped, method) });
@@ -217,6 +218,11 @@ function part(value: unknown): unknown {
   if (typeof value !== 'object' || value === null) return value;
   for (const name of REFERENCES) if (Object.hasOwn(value, name)) return withCallbacks(value);
   return value;
+}
+
+function rejected(error: unknown): Promise<never> {
+  // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- whatever was thrown
+  return Promise.reject(error);
 }
 
 function isObject(value: unknown): boolean {
