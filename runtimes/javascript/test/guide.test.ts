@@ -2,11 +2,14 @@
 // leave by the proxy; the hosts are servers on loopback.
 
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
+import { certificate, keep } from './certificate.ts';
+import { messageOf, ProxyServer } from './proxy.ts';
 import { dist, eventually, Runtime, type Session } from './runtime.ts';
-import { caFile, proxy, Salesforce } from './salesforce.ts';
+import { Salesforce } from './salesforce.ts';
 
 /** The guide's text, where Toolbelt is written "Toolbet" and => is written "==>". */
 const SALESFORCE = `const { Toolbelt } = require('lp-faas-toolbelt');
@@ -49,17 +52,23 @@ interface World {
   session: Session;
 }
 
-/** A lambda's process with the proxy as its way out. */
-async function world(t: TestContext, source: string, hosts: string[]): Promise<World> {
-  const salesforce = await Salesforce.start(t, true);
+const HOSTS = ['test.salesforce.com', 'fancycssl.hbeock.de', 'www.example.com'];
+
+/** A lambda's process whose way out is the proxy, by TCP or by a socket file. */
+async function world(t: TestContext, source: string, hosts: string[], unix = false): Promise<World> {
+  const folder = mkdtempSync(join(tmpdir(), 's'));
+  t.after(() => { rmSync(folder, { recursive: true }); });
+  const tls = certificate(...HOSTS);
+  const salesforce = await Salesforce.start(t, tls);
   salesforce.tokens.add('PROVIDE_YOUR_ACCESS_TOKEN');
-  const { url, asked } = await proxy(t, Object.fromEntries(hosts.map((host) => [host, salesforce.port])));
-  const out = { HTTP_PROXY: url, HTTPS_PROXY: url, http_proxy: url, https_proxy: url, NO_PROXY: '', NODE_EXTRA_CA_CERTS: caFile };
-  const runtime = await Runtime.start(t, out);
+  const socket = join(folder, 'egress.sock');
+  const proxy = await ProxyServer.start(t, unix ? socket : undefined);
+  for (const host of hosts) proxy.hosts[`${host}:443`] = { port: salesforce.port };
+  const runtime = await Runtime.start(t, { SLUICE_EGRESS: unix ? `unix:${socket}` : `tcp:127.0.0.1:${proxy.port}`, NODE_EXTRA_CA_CERTS: keep(folder, tls.cert) });
   const built = await (await Runtime.start(t)).build(source);
   assert.deepEqual(built.diagnostics, []);
   assert.equal(await runtime.load(built.artifact), null);
-  return { salesforce, asked, session: runtime.session() };
+  return { salesforce, asked: proxy.asked, session: runtime.session() };
 }
 
 const within = (sample: string): string => `function lambda(input, callback) {\nconst query = ${JSON.stringify(QUERY)};\n${sample}\n}`;
@@ -116,8 +125,9 @@ test('the template HTTP answers, and says when it cannot', async (t) => {
 
 test('the template HTTP fails where the host is not on the whitelist', async (t) => {
   const { session } = await world(t, template('http.js'), []);
-  const { failure } = await session.call().outcome;
-  assert.equal(failure?.kind, 'FAILURE_KIND_CUSTOM');
+  const { failure, logs } = await session.call().outcome;
+  assert.ok(failure!.message.includes(messageOf('www.example.com', 'not-listed')), failure!.message);
+  assert.deepEqual(logs.map((l) => l.message).slice(0, 2), [messageOf('www.example.com', 'not-listed'), 'The server could not be asked']);
 });
 
 test('the template Salesforce reads its tokens and answers with contacts', async (t) => {
@@ -126,6 +136,22 @@ test('the template Salesforce reads its tokens and answers with contacts', async
   const { result, logs } = await session.call().outcome;
   assert.deepEqual((result as { Name: string }[]).map((r) => r.Name), ['Ada', 'Grace']);
   assert.deepEqual(logs.map((l) => [l.level, l.message, l.extras]), [['LEVEL_INFO', 'Salesforce has answered', [{ records: 3 }]]]);
+});
+
+test('Salesforce is reached by a socket file as well', async (t) => {
+  const { session, asked } = await world(t, template('salesforce.js'), ['test.salesforce.com'], true);
+  session.serve = ({ key }) => ({ secret: { key, value: { accessToken: 'good', refreshToken: 'r' } } });
+  assert.equal(((await session.call().outcome).result as object[]).length, 2);
+  assert.deepEqual(asked, ['CONNECT test.salesforce.com:443']);
+});
+
+test('a Salesforce that is not on the whitelist is refused once, with the remedy', async (t) => {
+  const { session, asked } = await world(t, template('salesforce.js'), []);
+  session.serve = ({ key }) => ({ secret: { key, value: { accessToken: 'good', refreshToken: 'r' } } });
+  const { failure, logs } = await session.call().outcome;
+  assert.ok(failure!.message.includes(messageOf('test.salesforce.com', 'not-listed')), failure!.message);
+  assert.equal(logs[0]!.message, messageOf('test.salesforce.com', 'not-listed'));
+  assert.deepEqual(asked, ['CONNECT test.salesforce.com:443']);
 });
 
 test('the template Salesforce tells what Salesforce refuses', async (t) => {

@@ -3,15 +3,8 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
-import { type AddressInfo, connect } from 'node:net';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import type { AddressInfo } from 'node:net';
 import type { TestContext } from 'node:test';
-import type { Duplex } from 'node:stream';
-
-const here = import.meta.dirname;
-export const caFile = join(here, 'certificates', 'guide-ca.pem');
-const tls = { key: readFileSync(join(here, 'certificates', 'guide.key')), cert: readFileSync(join(here, 'certificates', 'guide.pem')) };
 
 export interface Seen {
   method: string;
@@ -44,14 +37,15 @@ export class Salesforce {
   instance: string | undefined;
   private issued = 0;
 
-  static async start(t: TestContext, secure = false): Promise<Salesforce> {
+  /** Starts one that speaks TLS if it gets a certificate. */
+  static async start(t: TestContext, tls?: { key: string; cert: string }): Promise<Salesforce> {
     const it = new Salesforce();
     const handle = (request: IncomingMessage, response: import('node:http').ServerResponse): void => void it.receive(request, response);
-    const server: Server = secure ? createTlsServer(tls, handle) : createServer(handle);
+    const server: Server = tls ? createTlsServer(tls, handle) : createServer(handle);
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
     t.after(() => { server.closeAllConnections(); server.close(); });
-    it.url = `${secure ? 'https' : 'http'}://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    it.url = `${tls ? 'https' : 'http'}://127.0.0.1:${(server.address() as AddressInfo).port}`;
     return it;
   }
 
@@ -152,39 +146,4 @@ export class Salesforce {
     if (method === 'DELETE') return search.get('ids')!.split(',').map((id) => ({ id, success: true, errors: [] }));
     return JSON.parse(body).records.map((row: Row & { id?: string }) => ({ id: row.id ?? this.add(row), success: true, errors: [] }));
   }
-}
-
-/** A proxy as lambdas leave by; hosts that it knows are ports on loopback, others are refused as the gateway does it. */
-export async function proxy(t: TestContext, hosts: { [host: string]: number }): Promise<{ url: string; asked: string[] }> {
-  const asked: string[] = [];
-  const sockets = new Set<Duplex>();
-  const server = createServer((request, response) => {
-    const { host, hostname } = new URL(request.url!);
-    asked.push(`${request.method} ${host}`);
-    response.writeHead(403, { 'x-sluice-egress': 'not-listed', 'x-sluice-egress-message': `${hostname} is not on the whitelist` });
-    response.end('You do not have access to the page or resource you are trying to reach\n');
-  });
-  server.on('connect', (request, socket: Duplex) => {
-    asked.push(`CONNECT ${request.url}`);
-    sockets.add(socket);
-    const port = hosts[request.url!.split(':')[0]!];
-    if (port === undefined) {
-      socket.end('HTTP/1.1 403 Forbidden\r\nX-Sluice-Egress: not-listed\r\nX-Sluice-Egress-Message: not on the whitelist\r\nContent-Length: 0\r\n\r\n');
-      return;
-    }
-    const upstream = connect(port, '127.0.0.1', () => {
-      socket.write('HTTP/1.1 200 OK\r\n\r\n');
-      upstream.pipe(socket).pipe(upstream);
-    });
-    sockets.add(upstream);
-    for (const s of [socket, upstream]) s.on('error', () => { upstream.destroy(); socket.destroy(); });
-  });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  t.after(() => {
-    for (const s of sockets) s.destroy();
-    server.closeAllConnections();
-    server.close();
-  });
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, asked };
 }
