@@ -5,6 +5,7 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -74,7 +75,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		peer, err := peerOf(c)
-		if err == nil && allowed(peer.UID) {
+		if err == nil && allowed(peer) {
 			return conn{c, peer}, nil
 		}
 		_ = c.Close() // nobody of ours waits for it
@@ -95,8 +96,36 @@ func (l *Listener) Close() error {
 	return errors.Join(err, l.dir.Close())
 }
 
-func allowed(uid uint32) bool {
-	return uid == 0 || uid == uint32(os.Geteuid()) //nolint:gosec // user ids are not negative
+func allowed(peer Peer) bool {
+	own := uint32(os.Geteuid()) //nolint:gosec // user ids are not negative
+	if peer.UID != own {
+		return peer.UID == 0
+	}
+	return !isBelow(peer.PID)
+}
+
+// isBelow tells whether a process of this user was started by this one, or by one
+// that was. So are those that run lambdas: where the kernel gives them no
+// namespaces, they have the operator's user, and its Landlock may know nothing of
+// unix sockets.
+func isBelow(pid int32) bool {
+	for pid > 1 {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			return true // what sends a command and ends is not waited for by anybody
+		}
+		var state string
+		var parent int32
+		// The name before them may hold anything, also a parenthesis.
+		if _, err := fmt.Sscan(string(stat[bytes.LastIndexByte(stat, ')')+1:]), &state, &parent); err != nil {
+			return true
+		}
+		if int(parent) == os.Getpid() {
+			return true
+		}
+		pid = parent
+	}
+	return false
 }
 
 // conn tells who is at its other end.

@@ -183,3 +183,15 @@ func TestAForeignUserIsRefused(t *testing.T) {
 	}
 	greet(t, dir)
 }
+
+func TestAProcessThatThisOneStartedIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	refused := listen(t, dir)
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), "DIAL="+dir)
+	out, err := cmd.CombinedOutput()
+	require.Error(t, err, "%s", out)
+	require.Equal(t, 4, cmd.ProcessState.ExitCode(), "%s", out)
+	require.Equal(t, int32(cmd.Process.Pid), (<-refused).PID)
+	greet(t, dir)
+}

@@ -30,6 +30,12 @@ func newRecordArea() (*recordArea, error) {
 		return nil, fmt.Errorf("record area: %w", err)
 	}
 	file := os.NewFile(uintptr(fd), "records")
+	// Who has it open may use it. Nobody may open it once more, by /proc/self/fd: it
+	// would be a file that code could be loaded from.
+	if err := file.Chmod(0); err != nil {
+		_ = file.Close() // nothing was written
+		return nil, fmt.Errorf("record area: %w", err)
+	}
 	if err := file.Truncate(plugins.RecordArea); err != nil {
 		_ = file.Close() // nothing was written
 		return nil, fmt.Errorf("record area: %w", err)

@@ -17,7 +17,8 @@ func landlockOf(v *view, own bool, dir, caFile string) *launch.Landlock {
 		l.Sockets = insideRun
 		return l
 	}
-	l.Read = append(l.Read, "/proc/self", "/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/localtime")
+	l.Read = append(l.Read, "/proc/self", "/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/localtime",
+		"/etc/ssl/openssl.cnf") // Node does not start where it is there and may not be read
 	if caFile != "" {
 		l.Read = append(l.Read, caFile)
 	}

@@ -86,11 +86,8 @@ func openStage(t *testing.T, m mode) *stage {
 	s := &stage{mode: m, dir: scratch(t), world: openWorld(t)}
 	o := dev.Options{
 		DataDir: filepath.Join(s.dir, "data"),
-		Args:    append(sandboxFlags(m), "--no-sample", "--limit", dev.NoLimits+",memory=96,run-time="+runTime.String()),
+		Args:    []string{"--sandbox", [...]string{"off", "auto", "required"}[m], "--no-sample", "--limit", dev.NoLimits + ",memory=128,run-time=" + runTime.String()},
 		Env:     environment(s.dir),
-	}
-	if os.Getenv("NOFLAG") != "" {
-		o.Env = append(o.Env, "ATK_SANDBOX="+[...]string{"off", "auto", "required"}[m])
 	}
 	if m == weak {
 		require.NoError(t, s.weaken(&o))
@@ -108,13 +105,6 @@ func openStage(t *testing.T, m mode) *stage {
 	require.NoError(t, err)
 	s.settle(t)
 	return s
-}
-
-func sandboxFlags(m mode) []string {
-	if os.Getenv("NOFLAG") != "" {
-		return nil
-	}
-	return []string{"--sandbox", [...]string{"off", "auto", "required"}[m]}
 }
 
 // scratch is a short folder, because unix sockets live in it.

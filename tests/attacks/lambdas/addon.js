@@ -17,7 +17,7 @@ async function lambda(input, callback) {
       fs.writeSync(fd, code, 0, code.length, 0)
       fs.closeSync(fd)
     })
-    const short = (e) => { throw new Error(/disabled|not permitted|failed to map|cannot open|No such|Permission|invalid ELF|file too short|denied|not authorized|no such/i.exec(e.message)?.[0].toLowerCase() ?? e.message) }
+    const short = (e) => { throw new Error(/disabled|not permitted|failed to map|permission denied|no such file|invalid elf|file too short/i.exec(e.message)?.[0].toLowerCase() ?? e.message) }
     seen[`load it from ${name}`] = await attempt(() => {
       const module = { exports: {} }
       try { process.dlopen(module, path) } catch (e) { short(e) }
@@ -30,8 +30,8 @@ async function lambda(input, callback) {
         const module = { exports: {} }
         try { process.dlopen(module, ${JSON.stringify(path)}); parentPort.postMessage({ got: module.exports.attack }) } catch (e) { parentPort.postMessage({ error: e.message }) }`,
         { eval: true, execArgv: ['--addons'] })
-      worker.on('error', reject).on('message', (m) => {
-        void worker.terminate()
+      worker.on('error', reject).on('message', async (m) => {
+        await worker.terminate()
         if (m.error === undefined) return resolve(m.got)
         try { short(new Error(m.error)) } catch (e) { reject(e) }
       })

@@ -10,7 +10,7 @@ async function lambda(input, callback) {
     const url = `http://${host}:${ports.web}/secret`
     seen[`fetch ${host}`] = await attempt(async () => {
       const answer = await fetch(url, { signal: AbortSignal.timeout(2500) })
-      if (answer.status !== 200) throw new Error(`${answer.status}`)
+      if (answer.status !== 200) throw Object.assign(new Error(`${answer.status}`), { rule: answer.headers.get('x-sluice-egress') ?? undefined })
       return answer.text()
     })
   }
@@ -26,7 +26,7 @@ async function lambda(input, callback) {
       answer.statusCode === 200 ? resolve() : reject(new Error(`${answer.statusCode}`))
     }).on('error', reject)
   }))
-  seen['https'] = await attempt(async () => { await fetch(`https://127.0.0.1:${ports.https}/`, { signal: AbortSignal.timeout(2500) }) })
+  seen['https'] = await attempt(async () => { await fetch(`https://127.0.0.1:${ports.admin}/`, { signal: AbortSignal.timeout(2500) }) })
   seen['WebSocket'] = await attempt(() => new Promise((resolve, reject) => {
     const socket = new WebSocket(`ws://127.0.0.1:${ports.web}/`)
     socket.onopen = () => { resolve() }

@@ -1,6 +1,12 @@
 // Takes rights: another user, other modes, another owner, another root.
 const fs = require('fs')
 
+// changed looks, too: a change may seem to succeed.
+const changed = (path, mode) => {
+  fs.chmodSync(path, mode)
+  if ((fs.statSync(path).mode & 0o7777) !== mode) throw new Error('nothing came of it')
+}
+
 const priority = (pid, level) => {
   try { require('os').setPriority(pid, level) } catch (e) { throw { code: e.info?.code ?? e.code } }
 }
@@ -12,12 +18,12 @@ async function lambda(input, callback) {
       if (process.getuid() !== 0 && process.geteuid() !== 0) process.setuid(0)
       if (process.getuid() !== 0) throw new Error('not root')
     }),
-    'open its folder for others': await attempt(() => { fs.chmodSync(home(), 0o777) }),
+    'open its folder for others': await attempt(() => changed(home(), 0o777)),
     'give its folder away': await attempt(() => { fs.chownSync(home(), process.getuid() + 1, 12345) }),
     'make a setuid file': await attempt(() => {
       const path = `/tmp/${mark}-setuid`
       fs.writeFileSync(path, '')
-      try { fs.chmodSync(path, 0o4777) } finally { fs.rmSync(path) }
+      try { changed(path, 0o4777) } finally { fs.rmSync(path) }
     }),
     'raise its priority': await attempt(() => { priority(process.pid, -20) }),
     'raise the priority of others': await attempt(() => { priority(input.payload.gateway, -1) }),

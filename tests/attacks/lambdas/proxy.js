@@ -84,11 +84,11 @@ const ways = {
   },
   async requests() {
     const counts = {}
-    await Promise.all(Array.from({ length: 2000 }, async () => {
-      const outcome = await attempt(() => through('GET http://attack.test/ HTTP/1.1\r\nHost: attack.test\r\nConnection: close\r\n\r\n'), 10000)
+    await Promise.all(Array.from({ length: 400 }, async () => {
+      const outcome = await attempt(() => through('GET http://attack.test/ HTTP/1.1\r\nHost: attack.test\r\nConnection: close\r\n\r\n'), 2000)
       counts[outcome] = (counts[outcome] ?? 0) + 1
     }))
-    return { '2000 requests at once': Object.keys(counts).some((k) => k.startsWith('done')) ? 'done' : 'kept out', counts }
+    return { '400 requests at once': Object.keys(counts).some((k) => k.startsWith('done')) ? 'done' : 'kept out', counts }
   },
 }
 

@@ -10,9 +10,14 @@ async function lambda(input, callback) {
   }
   seen['list etcd'] = await attempt(() => fs.readdirSync(`${data}/etcd`).length)
   seen['write into it'] = await attempt(() => fs.writeFileSync(`${data}/planted`, 'x'))
-  seen['speak to the control socket'] = await attempt(() => new Promise((resolve, reject) => {
+  seen['command by the control socket'] = await attempt(() => new Promise((resolve, reject) => {
     const socket = net.connect(`${data}/control.sock`)
-    socket.on('connect', () => { resolve(); socket.destroy() }).on('error', reject)
+    socket.write('GET /api/accounts HTTP/1.1\r\nHost: control\r\n\r\n')
+    socket.on('data', (text) => {
+      socket.destroy()
+      if (String(text).startsWith('HTTP/1.1 200')) resolve()
+      else reject(new Error('refused'))
+    }).on('close', () => { reject(new Error('refused')) }).on('error', (e) => { reject(e.code === 'EPIPE' || e.code === 'ECONNRESET' ? new Error('refused') : e) })
   }))
   callback(null, seen)
 }

@@ -5,7 +5,7 @@ async function lambda(input, callback) {
   for (const to of input.payload.targets) {
     seen[`to ${to}`] = await attempt(async () => {
       const answer = await fetch(`http://${input.payload.allowed}:${ports.web}/redirect?to=${encodeURIComponent(to)}`, { signal: AbortSignal.timeout(2500) })
-      if (answer.status !== 200) throw new Error(`${answer.status}`)
+      if (answer.status !== 200) throw Object.assign(new Error(`${answer.status}`), { rule: answer.headers.get('x-sluice-egress') ?? undefined })
       return answer.url
     })
   }

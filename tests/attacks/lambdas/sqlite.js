@@ -8,7 +8,7 @@ async function lambda(input, callback) {
   const { data, mark } = input.payload
   const { DatabaseSync } = require('node:sqlite')
   callback(null, {
-    "open the host's": await attempt(() => sql(() => { new DatabaseSync('/etc/passwd', { readOnly: true }).exec('select * from sqlite_master') })),
+    "open the host's": await attempt(() => sql(() => { new DatabaseSync('/etc/shadow', { readOnly: true }).exec('select * from sqlite_master') })),
     'plant one in the data folder': await attempt(() => sql(() => { new DatabaseSync(`${data}/${mark}.db`).exec('create table t (x)') })),
     'attach one': await attempt(() => sql(() => { new DatabaseSync(':memory:').exec(`attach '${data}/${mark}-attached.db' as a; create table a.t (x)`) })),
     'plant one in its own folder': await attempt(() => sql(() => { new DatabaseSync(`${home()}/${mark}.db`).exec('create table t (x)') })),
