@@ -76,6 +76,14 @@ test-js: $(JS)/node_modules/.package-lock.json ## tests of the JavaScript runtim
 .PHONY: e2e
 e2e: build bin/vaultserver ## the built gateway, driven as its users drive it
 	$(GO) test -count=1 -timeout 20m ./tests/e2e/...
+	$(GO) run ./tests/soak -n 20000
+
+# N=20000 takes a minute.
+N ?= 1000000
+
+.PHONY: soak
+soak: build ## N calls of 100 lambdas while processes are killed: all answered, nothing leaks (N=1000000)
+	$(GO) run ./tests/soak -n $(N)
 
 .PHONY: check
 check: vet lint unit ## the fast checks: vet, lint, unit tests without race detector

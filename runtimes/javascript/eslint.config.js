@@ -18,7 +18,7 @@ export default tseslint.config(
     },
   },
   {
-    files: ['src/primordials.ts'],
+    files: ['src/primordials.ts', 'src/tunnel.ts'],
     // Taking methods from their objects is what this file is for.
     rules: { '@typescript-eslint/unbound-method': 'off' },
   },

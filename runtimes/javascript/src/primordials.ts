@@ -3,7 +3,7 @@
 // by accident or for a polyfill, breaks itself and not the runtime.
 
 /** Turns a method into a function that takes `this` as its first argument. */
-function unbound<T, A extends unknown[], R>(method: (this: T, ...args: A) => R): (self: T, ...args: A) => R {
+export function unbound<T, A extends unknown[], R>(method: (this: T, ...args: A) => R): (self: T, ...args: A) => R {
   return Function.prototype.call.bind(method) as (self: T, ...args: A) => R;
 }
 
@@ -21,6 +21,7 @@ export const clearTicker = clearInterval;
 export const soon = setImmediate;
 export const nextTick = process.nextTick.bind(process) as (callback: () => void) => void;
 export const min = Math.min;
+export const max = Math.max;
 export const floor = Math.floor;
 export const string = String;
 export const byteLength = Buffer.byteLength;
@@ -28,6 +29,7 @@ export const allocate = Buffer.allocUnsafeSlow;
 export const isArray = Array.isArray;
 export const isFinite = Number.isFinite;
 export const isError = Error.isError;
+export const captureStack = Error.captureStackTrace;
 export const defineProperty = Object.defineProperty;
 
 const buffer = Buffer.prototype as unknown as {
@@ -47,17 +49,21 @@ export const split = unbound(String.prototype.split as (this: string, separator:
 export const slice = unbound(String.prototype.slice);
 export const startsWith = unbound(String.prototype.startsWith);
 export const includes = unbound(String.prototype.includes);
+export const indexOf = unbound(String.prototype.indexOf);
+export const lowerCase = unbound(String.prototype.toLowerCase);
+export const trim = unbound(String.prototype.trim);
 export const codeAt = unbound(String.prototype.charCodeAt);
 export const then = unbound(
   Promise.prototype.then as (
     this: Promise<unknown>,
-    fulfilled: undefined,
-    rejected: (reason: unknown) => void,
+    fulfilled: ((value: unknown) => unknown) | undefined,
+    rejected: (reason: unknown) => unknown,
   ) => Promise<unknown>,
 );
 
 export const NativePromise = Promise;
 
+export const NativeError = Error;
 export const errors = { Error, TypeError, SyntaxError, ReferenceError };
 
 /**
