@@ -23,6 +23,7 @@ export const nextTick = process.nextTick.bind(process) as (callback: () => void)
 export const min = Math.min;
 export const floor = Math.floor;
 export const string = String;
+export const number = Number;
 export const byteLength = Buffer.byteLength;
 export const allocate = Buffer.allocUnsafeSlow;
 export const isArray = Array.isArray;
