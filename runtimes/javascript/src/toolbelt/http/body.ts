@@ -86,8 +86,9 @@ interface Part {
 
 async function multipart(fields: Readonly<Record<string, unknown>>, headers: Headers): Promise<Buffer> {
   const boundary = `----sluice${randomBytes(18).toString('hex')}`;
-  if (!headers.text('content-type').includes('boundary=')) headers.set('content-type', `multipart/form-data; boundary=${boundary}`);
-  const [, given = boundary] = /boundary="?([^";]+)/.exec(headers.text('content-type')) ?? [];
+  const own = /boundary="?([^";]+)/.exec(headers.text('content-type'))?.[1];
+  if (own === undefined) headers.set('content-type', `multipart/form-data; boundary=${boundary}`);
+  const given = own ?? boundary;
   const parts: Buffer[] = [];
   for (const name of Object.keys(fields)) {
     const field = fields[name];

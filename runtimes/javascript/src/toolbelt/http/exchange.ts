@@ -58,7 +58,7 @@ const REPEATABLE = new Set(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS', 'TRACE'])
 
 /** Sends a message; done is called once, unless the exchange is aborted. */
 export function exchange(agents: Agents, message: Message, done: Done): Abort {
-  let abort = (): void => undefined;
+  let abort!: Abort;
   let over = false;
   const once: Done = (error, answer) => {
     if (over) return;
