@@ -27,7 +27,7 @@ help: ## list the targets
 # ---- build and run
 
 .PHONY: build
-build: bin/sluice $(JSOUT)/main.cjs ## build bin/sluice and, beside it, all that it runs
+build: bin/sluice bin/sluice-sandbox $(JSOUT)/main.cjs ## build bin/sluice and, beside it, all that it runs
 
 .PHONY: run
 run: build ## build and start a gateway here (DATA=folder ARGS='--flags of sluice dev')
@@ -37,6 +37,11 @@ run: build ## build and start a gateway here (DATA=folder ARGS='--flags of sluic
 .PHONY: bin/sluice
 bin/sluice:
 	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./gateway
+
+# Small and static: it is started for every runtime process.
+.PHONY: bin/sluice-sandbox
+bin/sluice-sandbox:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $@ ./plugins/sandbox/launcher
 
 $(JSOUT)/main.cjs: $(JS)/node_modules/.package-lock.json $(JS)/build.mjs $(JS)/runtime.yaml $(shell find $(JS)/src $(JS)/templates -type f)
 	cd $(JS) && node build.mjs --out $(CURDIR)/$(JSOUT)
@@ -71,6 +76,14 @@ test-js: $(JS)/node_modules/.package-lock.json ## tests of the JavaScript runtim
 .PHONY: e2e
 e2e: build bin/vaultserver ## the built gateway, driven as its users drive it
 	$(GO) test -count=1 -timeout 20m ./tests/e2e/...
+	$(GO) run ./tests/soak -n 20000
+
+# N=20000 takes a minute.
+N ?= 1000000
+
+.PHONY: soak
+soak: build ## N calls of 100 lambdas while processes are killed: all answered, nothing leaks (N=1000000)
+	$(GO) run ./tests/soak -n $(N)
 
 .PHONY: check
 check: vet lint unit ## the fast checks: vet, lint, unit tests without race detector

@@ -43,6 +43,8 @@ var mayCall = map[string][]string{
 	"POST /api/account/:account/lambdas":                    {"LPA", "FaaS-Developer"},
 	"PUT /api/account/:account/lambdas/:id":                 {"LPA", "FaaS-Developer"},
 	"DELETE /api/account/:account/lambdas/:id":              {"LPA", "FaaS-Developer"},
+	"GET /api/account/:account/lambdas/:id/processes":       {"LPA", "FaaS-Admin", "FaaS-Developer"},
+	"PUT /api/account/:account/lambdas/:id/processes":       {"LPA", "FaaS-Developer"},
 	"GET /api/account/:account/deployments":                 {"LPA", "FaaS-Admin", "FaaS-Developer"},
 	"GET /api/account/:account/deployments/:id/history":     {"LPA", "FaaS-Admin", "FaaS-Developer"},
 	"POST /api/account/:account/deployments/:id":            {"LPA", "FaaS-Developer"},
@@ -71,6 +73,8 @@ var mayCall = map[string][]string{
 	"GET /api/account/:account/reports/latency/:id":      {"LPA", "FaaS-Admin", "FaaS-Developer", "FaaS-Invocation"},
 	"GET /api/account/:account/reports/invocationCounts": {"LPA", "FaaS-Admin", "FaaS-Developer", "FaaS-Invocation"},
 	"GET /api/account/:account/activities":               {"LPA", "FaaS-Admin", "FaaS-Developer"},
+	"GET /api/account/:account/egress/attempts":          {"LPA", "FaaS-Admin", "FaaS-Developer", "FaaS-Invocation"},
+	"POST /api/account/:account/egress/check":            {"LPA", "FaaS-Admin", "FaaS-Developer"},
 
 	"GET /api/account/:account/configuration/le-users/users":                        {"LPA"},
 	"POST /api/account/:account/configuration/le-users/users":                       {"LPA"},

@@ -180,6 +180,10 @@ func TestEveryChangeIsAnActivity(t *testing.T) {
 			return told(g.do("POST", "/proxy-settings", admin, `{"domain":"a.example.com"}`), &domain, "id")
 		}, nil},
 		{"faas-admin", "delete", "domain", "a.example.com", 200, func() reply { return g.do("DELETE", "/proxy-settings/"+domain, admin, "") }, nil},
+		{"faas-admin", "create", "domain", "in.example.com", 201, func() reply {
+			return told(g.do("POST", "/proxy-settings", admin, `{"domain":"in.example.com","privateAddresses":true}`), &domain, "id")
+		}, []journal.Change{{Field: "privateAddresses", After: "true"}}},
+		{"faas-admin", "delete", "domain", "in.example.com", 200, func() reply { return g.do("DELETE", "/proxy-settings/"+domain, admin, "") }, []journal.Change{{Field: "privateAddresses", Before: "true"}}},
 		{"faas-admin", "create", "secret", "s", 201, func() reply { return g.do("POST", "/secrets", admin, `{"key":"s","value":"very-secret-value"}`) }, nil},
 		{"faas-admin", "update", "secret", "s", 200, func() reply { return g.do("PUT", "/secrets/s", admin, `{"value":"very-secret-value-2"}`) }, []journal.Change{{Field: "value", After: "set anew"}}},
 		{"faas-admin", "reveal", "secret", "s", 200, func() reply { return g.do("GET", "/secrets/s", admin, "") }, nil},
@@ -266,8 +270,8 @@ func TestEveryChangeIsAnActivity(t *testing.T) {
 	})
 	t.Run("found by noun, id, person, action and time", func(t *testing.T) {
 		for query, want := range map[string]int{
-			"?noun=lambda": 8, "?noun=lambda&action=deploy": 2, "?id=" + id: 8, "?by=faas-admin": 8, "?by=nobody": 0, "?action=delete&noun=user": 1, "?noun=secret": 4, "?action=reveal": 1, "?noun=schedule": 3,
-			"?noun=lambda&limit=3": 3, "?noun=lambda&startTimestamp=0&endTimestamp=1000000": 0, "?noun=&by=&action=&id=&limit=&userId=x&v=1": 29,
+			"?noun=lambda": 8, "?noun=lambda&action=deploy": 2, "?id=" + id: 8, "?by=faas-admin": 10, "?by=nobody": 0, "?action=delete&noun=user": 1, "?noun=secret": 4, "?action=reveal": 1, "?noun=schedule": 3,
+			"?noun=lambda&limit=3": 3, "?noun=lambda&startTimestamp=0&endTimestamp=1000000": 0, "?noun=&by=&action=&id=&limit=&userId=x&v=1": 31,
 		} {
 			require.Len(t, activities(t, g, query), want, query)
 		}

@@ -17,10 +17,12 @@ type domainView struct {
 	Name      string `json:"name"`
 	CreatedAt string `json:"createdAt"`
 	CreatedBy string `json:"createdBy"`
+	// PrivateAddresses is left out where it is not so: clients know no such key.
+	PrivateAddresses bool `json:"privateAddresses,omitempty"`
 }
 
 func viewDomain(d *lambda.Domain) domainView {
-	return domainView{ID: d.ID, Domain: d.Name, Name: d.Name, CreatedAt: wireTime(d.CreatedAt), CreatedBy: d.CreatedBy}
+	return domainView{ID: d.ID, Domain: d.Name, Name: d.Name, CreatedAt: wireTime(d.CreatedAt), CreatedBy: d.CreatedBy, PrivateAddresses: d.PrivateAddresses}
 }
 
 // listDomains answers the whitelist of the account.
@@ -40,7 +42,8 @@ func (s *Server) listDomains(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) addDomain(w http.ResponseWriter, r *http.Request) error {
 	q := of(r)
 	var body struct {
-		Domain string `json:"domain"`
+		Domain           string `json:"domain"`
+		PrivateAddresses bool   `json:"privateAddresses"`
 	}
 	if err := s.decode(w, r, &body); err != nil {
 		return err
@@ -49,7 +52,7 @@ func (s *Server) addDomain(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	wanted := lambda.Domain{Account: q.account(), Name: name, CreatedAt: s.now().UTC(), CreatedBy: author(q.principal)}
+	wanted := lambda.Domain{Account: q.account(), Name: name, CreatedAt: s.now().UTC(), CreatedBy: author(q.principal), PrivateAddresses: body.PrivateAddresses}
 	if err := s.saves.take(q.account(), len(name), s.now()); err != nil {
 		return err
 	}
@@ -69,7 +72,7 @@ func (s *Server) addDomain(w http.ResponseWriter, r *http.Request) error {
 	}
 	markReplay(w, replayed)
 	if !replayed {
-		s.note(q, journal.Activity{Action: journal.Create, Noun: journal.Domain, ID: id, Name: name})
+		s.note(q, journal.Activity{Action: journal.Create, Noun: journal.Domain, ID: id, Name: name, Changes: permission(false, wanted.PrivateAddresses)})
 	}
 	n, err := strconv.Atoi(id)
 	if err != nil {
@@ -97,6 +100,14 @@ func (s *Server) deleteDomain(w http.ResponseWriter, r *http.Request) error {
 	if err := s.domains.DeleteDomain(q, q.account(), id); err != nil {
 		return fmt.Errorf("delete domain: %w", err)
 	}
-	s.note(q, journal.Activity{Action: journal.Delete, Noun: journal.Domain, ID: text, Name: d.Name})
+	s.note(q, journal.Activity{Action: journal.Delete, Noun: journal.Domain, ID: text, Name: d.Name, Changes: permission(d.PrivateAddresses, false)})
 	return respond(w, http.StatusOK, message{"Successfully deleted domain"})
+}
+
+// permission tells of an entry that permits private addresses: it is worth a look
+// who made it, and when it went.
+func permission(before, after bool) []journal.Change {
+	var c changes
+	c.value("privateAddresses", boolText(before), boolText(after))
+	return c
 }

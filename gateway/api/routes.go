@@ -35,9 +35,9 @@ type route struct {
 }
 
 // changes tells whether the route is there to change something, and so leaves an
-// activity. Calls are in the journal, and logins change nothing.
+// activity. Calls are in the journal, and logins and questions change nothing.
 func (r *route) changes() bool {
-	return r.method != http.MethodGet && r.permission != auth.Anyone && r.permission != auth.Invoke
+	return r.method != http.MethodGet && r.permission&^(auth.Invoke|auth.Reads) != 0
 }
 
 // routes is every way into the gateway.
@@ -80,6 +80,8 @@ func (s *Server) routes() []route {
 		{"GET", account + "/lambdas/:id", faasUI, auth.ReadLambdas, s.readLambda},
 		{"PUT", account + "/lambdas/:id", faasUI, auth.WriteLambdas, s.updateLambda},
 		{"DELETE", account + "/lambdas/:id", faasUI, auth.WriteLambdas, s.deleteLambda},
+		{"GET", account + "/lambdas/:id/processes", faasUI, auth.ReadLambdas, s.readProcesses},
+		{"PUT", account + "/lambdas/:id/processes", faasUI, auth.Deploy, s.updateProcesses},
 		{"GET", account + "/deployments", faasUI, auth.ReadLambdas, s.listDeployments},
 		{"GET", account + "/deployments/:id/history", faasUI, auth.ReadLambdas, s.deploymentHistory},
 		{"POST", account + "/deployments/:id", faasUI, auth.Deploy, s.deploy},
@@ -111,6 +113,8 @@ func (s *Server) routes() []route {
 		{"GET", account + "/reports/latency/:id", faasUI, auth.ReadReports, s.latencyReport},
 		{"GET", account + "/reports/invocationCounts", faasUI, auth.ReadReports, s.invocationCounts},
 		{"GET", account + "/activities", faasUI, auth.ReadLambdas, s.listActivities},
+		{"GET", account + "/egress/attempts", faasUI, auth.ReadLogs, s.listAttempts},
+		{"POST", account + "/egress/check", faasUI, auth.ReadDomains, s.checkEgress},
 
 		// Users, profiles and apps of an account
 		{"GET", people + "/users", faasUI, auth.ManageUsers, s.listUsers},

@@ -26,6 +26,7 @@ import (
 	"github.com/sluice-faas/sluice/gateway/lambda"
 	"github.com/sluice-faas/sluice/gateway/store"
 	"github.com/sluice-faas/sluice/plugins/host"
+	"github.com/sluice-faas/sluice/plugins/pool"
 )
 
 // Lambdas is what the API needs of the store.
@@ -39,6 +40,7 @@ type Lambdas interface {
 	StartDeployment(ctx context.Context, want store.Start) (*lambda.Deployment, error)
 	Version(ctx context.Context, account, id string, version int) (*lambda.Version, error)
 	History(ctx context.Context, account, id string) ([]lambda.Deployment, error)
+	SetMinWarm(ctx context.Context, account, id string, n int) (before int, err error)
 }
 
 // Domains is the whitelist in the store.
@@ -102,6 +104,7 @@ type Live interface {
 	Live(account, lambdaID string) (*lambda.Live, bool)
 	Bound(account, eventID, skillID string) []*lambda.Live
 	Implemented(account, eventID, skillID string) bool
+	MinWarm(account, lambdaID string) int
 }
 
 // Journal is what the API needs of the journal.
@@ -112,6 +115,7 @@ type Journal interface {
 	Buckets(ctx context.Context, q journal.BucketQuery) (buckets []journal.Bucket, missing []string, err error)
 	Totals(ctx context.Context, account string, from, to time.Time) (succeeded, failed int64, missing []string, err error)
 	Activities(ctx context.Context, q journal.ActivityQuery) (journal.ActivityPage, error)
+	Attempts(ctx context.Context, q journal.AttemptQuery) (journal.AttemptPage, error)
 	Tail(f journal.TailFilter) *journal.Tail
 }
 
@@ -128,6 +132,7 @@ type Config struct {
 	Identity     Identity
 	Views        Views
 	Live         Live
+	Egress       Egress
 	Journal      Journal
 	Authenticate *auth.Authenticator
 	Auth         *auth.Service
@@ -135,6 +140,8 @@ type Config struct {
 	Invoker      invoke.Invoker
 	Replays      *invoke.Replays
 	Runtimes     Runtimes
+	// Condition tells how the processes of what is live of a lambda are on this gateway.
+	Condition    func(*lambda.Live) pool.Status
 	RuntimeNames []string // installed runtimes; the first is the default
 	Templates    []lambda.Template
 	Metrics      prometheus.Registerer
@@ -152,6 +159,7 @@ type Server struct {
 	identity      Identity
 	views         Views
 	live          Live
+	egress        Egress
 	journal       Journal
 	authenticator *auth.Authenticator
 	auth          *auth.Service
@@ -159,6 +167,7 @@ type Server struct {
 	invoker       invoke.Invoker
 	replays       *invoke.Replays
 	runtimes      Runtimes
+	condition     func(*lambda.Live) pool.Status
 	runtimeNames  []string
 	templates     []lambda.Template
 	limits        lambda.Limits
@@ -178,8 +187,8 @@ type Server struct {
 func New(c Config) *Server {
 	s := &Server{
 		log: c.Log, lambdas: c.Lambdas, domains: c.Domains, schedules: c.Schedules, secrets: c.Secrets, receipts: c.Receipts, identity: c.Identity, views: c.Views,
-		live: c.Live, journal: c.Journal, authenticator: c.Authenticate, auth: c.Auth,
-		directory: c.Directory, invoker: c.Invoker, replays: c.Replays, runtimes: c.Runtimes,
+		live: c.Live, egress: c.Egress, journal: c.Journal, authenticator: c.Authenticate, auth: c.Auth,
+		directory: c.Directory, invoker: c.Invoker, replays: c.Replays, runtimes: c.Runtimes, condition: c.Condition,
 		runtimeNames: c.RuntimeNames, templates: c.Templates, limits: c.Limits, metrics: newMetrics(c.Metrics), saves: newSaveBudget(), now: time.Now,
 		accountCalls: newRates[string](c.Limits.AccountCalls, "invocations of the account"),
 		lambdaCalls:  newRates[lambdaKey](c.Limits.LambdaCalls, "invocations of the lambda"),

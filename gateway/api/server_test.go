@@ -23,6 +23,7 @@ import (
 	"github.com/sluice-faas/sluice/gateway/api"
 	"github.com/sluice-faas/sluice/gateway/auth"
 	"github.com/sluice-faas/sluice/gateway/directory"
+	"github.com/sluice-faas/sluice/gateway/egress"
 	"github.com/sluice-faas/sluice/gateway/invoke"
 	"github.com/sluice-faas/sluice/gateway/journal"
 	"github.com/sluice-faas/sluice/gateway/lambda"
@@ -30,6 +31,7 @@ import (
 	"github.com/sluice-faas/sluice/gateway/store"
 	"github.com/sluice-faas/sluice/gateway/store/embedded"
 	"github.com/sluice-faas/sluice/plugins/host"
+	"github.com/sluice-faas/sluice/plugins/pool"
 )
 
 const account, other = "12345678", "87654321"
@@ -71,10 +73,12 @@ type gateway struct {
 	journal  *diary
 	diaryDir string
 	secrets  *secret.Service
+	egress   *egress.Proxy
 	tokens   map[lambda.Role]string
 	app      string // token of an app with scope faas.lambda.invoke
 	log      *lines
 	registry *prometheus.Registry
+	status   atomic.Pointer[pool.Status] // of whatever is live
 }
 
 // diary is the journal, whose Note fails when a test says so.
@@ -147,10 +151,15 @@ func newGateway(t *testing.T, change ...func(*lambda.Limits)) *gateway {
 	t.Cleanup(func() { require.NoError(t, kept.Close(context.WithoutCancel(ctx))) })
 	g.journal = &diary{Journal: kept}
 	g.secrets = newSecrets(t, st, limits, zerolog.New(g.log))
+	g.egress, err = egress.New(egress.Config{Whitelist: views, Services: []string{"127.0.0.1:8443"}, Resolver: addresses{}, Log: zerolog.Nop()})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, g.egress.Close(context.WithoutCancel(ctx))) })
+	g.status.Store(&pool.Status{State: pool.Idle})
 	g.server = api.New(api.Config{
+		Egress:  g.egress,
 		Journal: g.journal,
 		Log:     zerolog.New(g.log), Lambdas: st, Domains: st, Schedules: st, Secrets: g.secrets, Receipts: st, Identity: st, Views: views, Live: views, Authenticate: authenticator, Auth: service, Directory: dns,
-		Invoker: g.language, Replays: invoke.NewReplays(invoke.ReplaysConfig{}), Runtimes: g.language,
+		Invoker: g.language, Replays: invoke.NewReplays(invoke.ReplaysConfig{}), Runtimes: g.language, Condition: func(*lambda.Live) pool.Status { return *g.status.Load() },
 		RuntimeNames: []string{"javascript"}, Templates: templates, Metrics: g.registry, Limits: limits,
 	})
 	server, control := httptest.NewServer(g.server), httptest.NewServer(g.server.Control())

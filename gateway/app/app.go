@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,6 +22,8 @@ import (
 	"github.com/sluice-faas/sluice/gateway/certs"
 	"github.com/sluice-faas/sluice/gateway/config"
 	"github.com/sluice-faas/sluice/gateway/deployment"
+	"github.com/sluice-faas/sluice/gateway/directory"
+	"github.com/sluice-faas/sluice/gateway/egress"
 	"github.com/sluice-faas/sluice/gateway/invoke"
 	"github.com/sluice-faas/sluice/gateway/journal"
 	"github.com/sluice-faas/sluice/gateway/lambda"
@@ -31,6 +34,7 @@ import (
 	"github.com/sluice-faas/sluice/plugins/catalog"
 	"github.com/sluice-faas/sluice/plugins/host"
 	"github.com/sluice-faas/sluice/plugins/pool"
+	"github.com/sluice-faas/sluice/plugins/sandbox"
 )
 
 // DrainTimeout is how long a stopping gateway lets requests under way finish: a
@@ -68,6 +72,7 @@ type App struct {
 	demo      *demo
 	ca        *certs.Local
 	catalog   *catalog.Catalog
+	sandbox   *sandbox.Sandbox
 	runDir    string
 	store     *store.Store
 	views     *store.Views
@@ -76,7 +81,10 @@ type App struct {
 	pool      *pool.Pool
 	journal   *journal.Journal
 	secrets   *secret.Service
+	directory *directory.Directory
+	egress    *egress.Proxy
 	specs     *invoke.Specs
+	warming   sync.Mutex // held while the pool is told what to keep ready
 	invoker   *invoke.Dispatcher
 	scheduled chan struct{} // closed when no run of a schedule is under way
 	listeners listeners
@@ -139,6 +147,8 @@ func (a *App) start(ctx context.Context) error {
 		{"journal", a.openJournal},
 		{"etcd", a.openStore},
 		{"secrets", a.openSecrets},
+		{"way to other hosts", a.openEgress},
+		{"sandbox", a.openSandbox},
 		{"language runtimes", a.openRuntimes},
 		{"signing keys", a.openAuth},
 		{"deployments", a.openDeployments},
@@ -341,8 +351,9 @@ func (a *App) authConfig() auth.Config {
 }
 
 func (a *App) openDeployments(ctx context.Context) error {
-	a.specs = invoke.NewSpecs(a.store, nil, host.Limits{ResultBytes: a.limits.Result, MemoryMiB: a.limits.Memory}, a.secrets)
+	a.specs = invoke.NewSpecs(a.store, nil, host.Limits{ResultBytes: a.limits.Result, MemoryMiB: a.limits.Memory, Connections: a.limits.EgressConnections}, a.secrets, a.egress)
 	a.views.OnLive(a.retire)
+	a.views.OnMinWarm(a.keepWarm)
 	controller, err := deployment.New(deployment.Config{
 		GatewayID: newID(), Store: a.store, Builder: a.pool, Prepare: a.prepare, Discard: a.discard, Log: a.log,
 	})

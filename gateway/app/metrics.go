@@ -65,10 +65,12 @@ func poolCollector(stats func() pool.Stats) prometheus.Collector {
 	c.gauge("sluice_processes_loaded", "Runtime processes that have loaded a lambda.", func(s *S) float64 { return float64(s.Loaded) })
 	c.gauge("sluice_calls_open", "Calls inside runtime processes.", func(s *S) float64 { return float64(s.OpenCalls) })
 	c.gauge("sluice_calls_waiting", "Calls that wait for a runtime process.", func(s *S) float64 { return float64(s.Waiting) })
+	c.gauge("sluice_lambdas_crash_looping", "Deployments whose processes fail to start, or end of themselves, again and again.", func(s *S) float64 { return float64(s.Looping) })
 	c.counter("sluice_processes_launched_total", "Runtime processes launched.", nil, func(s *S) float64 { return float64(s.Launched) })
 	c.counter("sluice_process_starts_failed_total", "Launches and loads that failed.", nil, func(s *S) float64 { return float64(s.Failed) })
 	c.counter("sluice_processes_exited_total", "Runtime processes that ended without having been asked to.", nil, func(s *S) float64 { return float64(s.Exited) })
 	c.counter("sluice_processes_evicted_total", "Runtime processes drained to make room.", nil, func(s *S) float64 { return float64(s.Evicted) })
+	c.counter("sluice_processes_added_total", "Starts for a lambda whose processes were busy.", nil, func(s *S) float64 { return float64(s.Added) })
 	c.counter("sluice_calls_cold_total", "Calls that waited for a process to be started or loaded.", nil, func(s *S) float64 { return float64(s.ColdCalls) })
 	return c
 }
@@ -83,6 +85,9 @@ func journalCollector(stats func() journal.Stats) prometheus.Collector {
 	}
 	c.counter("sluice_journal_lost_total", "Invocations that are in no report either.", nil, func(s *S) float64 { return float64(s.Lost) })
 	c.counter("sluice_journal_activities_dropped_total", "Activities that went before their time, as their account had too many.", nil, func(s *S) float64 { return float64(s.DroppedActivities) })
+	c.counter("sluice_journal_attempts_total", "Attempts to reach other hosts written to the journal.", nil, func(s *S) float64 { return float64(s.Attempts) })
+	c.counter("sluice_journal_attempts_dropped_total", "Attempts to reach other hosts that are not in the journal, as there was no room or no way to write them.", nil, func(s *S) float64 { return float64(s.DroppedAttempts) })
+	c.counter("sluice_journal_attempts_forgotten_total", "Attempts to reach other hosts that went before their time, as their account had too many on a day.", nil, func(s *S) float64 { return float64(s.ForgottenAttempts) })
 	c.gauge("sluice_journal_queued", "Invocations that wait to be written.", func(s *S) float64 { return float64(s.Queued) })
 	c.gauge("sluice_journal_queued_bytes", "Memory of the invocations that wait to be written.", func(s *S) float64 { return float64(s.QueuedBytes) })
 	c.gauge("sluice_journal_bytes", "Size of the journal's files.", func(s *S) float64 { return float64(s.Bytes) })

@@ -55,7 +55,9 @@ func (a *App) launch(ctx context.Context, name string) (pool.Process, error) {
 	if !ok {
 		return nil, fmt.Errorf("the runtime %q is not installed: there is none in %s", name, a.config.RuntimesDir)
 	}
-	p, err := host.Launch(ctx, host.Options{Runtime: r, RunDir: a.runDir, MemoryMiB: a.limits.Memory, Log: a.log.With().Str("runtime", name).Logger()})
+	p, err := host.Launch(ctx, host.Options{
+		Runtime: r, RunDir: a.runDir, MemoryMiB: a.limits.Memory, Sandbox: a.sandbox, Log: a.log.With().Str("runtime", name).Logger(),
+	})
 	if err != nil {
 		return nil, err // not p: a nil *host.Process is no nil Process
 	}
@@ -139,11 +141,36 @@ func (a *App) discard(d *lambda.Deployment) {
 	a.pool.Retire(invoke.PoolKey(d.Account, d.LambdaID, d.ID))
 }
 
-// retire drains the processes of a deployment that is not live any more.
+// retire drains the processes of a deployment that is not live any more, and has
+// those of its successor kept ready.
 func (a *App) retire(old, live *lambda.Live) {
 	if old != nil && (live == nil || live.DeploymentID != old.DeploymentID) {
 		a.pool.Retire(invoke.PoolKey(old.Account, old.LambdaID, old.DeploymentID))
 	}
+	if live != nil {
+		a.keepWarm(live.Account, live.LambdaID)
+	}
+}
+
+// keepWarm has the pool keep as many processes of what is live of a lambda as are
+// set for it. Whoever comes last knows what was written last.
+func (a *App) keepWarm(account, lambdaID string) {
+	a.warming.Lock()
+	defer a.warming.Unlock()
+	live, ok := a.views.Live(account, lambdaID)
+	if !ok {
+		return // or retired, which ends them
+	}
+	n := a.views.MinWarm(account, lambdaID)
+	err := a.pool.Keep(a.specs.SpecFor(*live), n)
+	if err != nil && !errors.Is(err, pool.ErrRetired) && !errors.Is(err, pool.ErrClosed) {
+		a.log.Warn().Err(err).Str("accountId", account).Str("lambdaId", lambdaID).Int("minWarm", n).Msg("no process is kept ready for a lambda")
+	}
+}
+
+// condition tells how the processes of what is live of a lambda are.
+func (a *App) condition(live *lambda.Live) pool.Status {
+	return a.pool.Status(invoke.PoolKey(live.Account, live.LambdaID, live.DeploymentID))
 }
 
 // openRunDir makes the folder for the sockets of the runtime processes. Its path

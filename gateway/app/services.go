@@ -15,7 +15,6 @@ import (
 	"github.com/sluice-faas/sluice/gateway/auth"
 	"github.com/sluice-faas/sluice/gateway/config"
 	"github.com/sluice-faas/sluice/gateway/control"
-	"github.com/sluice-faas/sluice/gateway/directory"
 	"github.com/sluice-faas/sluice/gateway/invoke"
 )
 
@@ -72,7 +71,8 @@ func (a *App) openControl(handler http.Handler) error {
 // countInterval is how often the gateways that are alive are counted.
 const countInterval = 5 * time.Second
 
-// countGateways tells the API how many gateways share the calls of an account.
+// countGateways tells how many gateways share the calls of an account, and the
+// requests of a lambda to other hosts.
 // While etcd is away the last count holds.
 func (a *App) countGateways(ctx context.Context, server *api.Server) {
 	tick := time.NewTicker(countInterval)
@@ -82,6 +82,7 @@ func (a *App) countGateways(ctx context.Context, server *api.Server) {
 		switch {
 		case err == nil:
 			server.SetGateways(len(alive))
+			a.egress.SetGateways(len(alive))
 		case ctx.Err() == nil:
 			a.log.Debug().Err(err).Msg("the gateways could not be counted: the last count holds")
 		}
@@ -117,14 +118,6 @@ func certificateHosts(c config.Config, l net.Listener) []string {
 }
 
 func (a *App) newAPI() (*api.Server, error) {
-	d, warnings, err := directory.New(directory.Config{Base: reachable(a.listeners.https), Domains: a.config.Domains()})
-	if err != nil {
-		return nil, err
-	}
-	for _, w := range warnings {
-		a.log.Warn().Msg(w)
-		a.warnings = append(a.warnings, w)
-	}
 	authenticator, err := auth.NewAuthenticator(a.authConfig(), a.store, a.views, a.keeper)
 	if err != nil {
 		return nil, err
@@ -135,8 +128,8 @@ func (a *App) newAPI() (*api.Server, error) {
 	})
 	return api.New(api.Config{
 		Log: a.log, Lambdas: a.store, Domains: a.store, Schedules: a.store, Secrets: a.secrets, Receipts: a.store, Identity: a.store, Views: a.views, Live: a.views,
-		Journal: a.journal, Authenticate: authenticator, Auth: a.auth, Directory: d,
-		Invoker: a.invoker, Replays: invoke.NewReplays(invoke.ReplaysConfig{}), Runtimes: a.pool,
+		Journal: a.journal, Authenticate: authenticator, Auth: a.auth, Directory: a.directory, Egress: a.egress,
+		Invoker: a.invoker, Replays: invoke.NewReplays(invoke.ReplaysConfig{}), Runtimes: a.pool, Condition: a.condition,
 		RuntimeNames: a.runtimeNames(), Templates: a.templates(), Metrics: a.metrics, Limits: a.limits,
 	}), nil
 }

@@ -40,6 +40,9 @@ const (
 // Everything is what platform staff may do.
 const Everything = lastPermission<<1 - 1
 
+// Reads are the permissions to look at something: with these alone nothing is changed.
+const Reads = ReadLambdas | ReadDomains | ReadSecrets | ReadSecretsPlain | ReadSchedules | ReadLogs | ReadReports | ReadMailReport
+
 // ScopeInvoke is the scope that lets an app invoke lambdas.
 const ScopeInvoke = "faas.lambda.invoke"
 

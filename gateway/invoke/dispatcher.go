@@ -100,7 +100,9 @@ func New(c Config) *Dispatcher {
 // *lambda.Error, as contract/invocation.md §6 has it, with the phase that
 // failed; Ran tells whether user code may have seen the call. When the caller
 // left first, context.Canceled is in its chain. A manual call's log records are
-// in the result, or in the error; those of any other are in the journal.
+// in the result, or in the error, as the author wrote them; those of any other are
+// in the journal. There, and in the messages of errors, stand no values of secrets
+// that the process has read (masker), but in those of a manual call's error.
 func (d *Dispatcher) Invoke(ctx context.Context, inv lambda.Invocation) (lambda.Result, error) {
 	live, err := d.route(ctx, &inv)
 	if err != nil {
@@ -116,6 +118,9 @@ func (d *Dispatcher) Invoke(ctx context.Context, inv lambda.Invocation) (lambda.
 	result, failure := d.run(ctx, &o)
 	d.write(ctx, &o, failure)
 	if failure != nil {
+		if !inv.Manual {
+			failure.Message = o.mask().text(failure.Message)
+		}
 		return lambda.Result{}, failure
 	}
 	return lambda.Result{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -99,8 +100,15 @@ func (w *world) Artifact(context.Context, string, string, string) ([]byte, error
 }
 
 func (w *world) specs() *invoke.Specs {
-	return invoke.NewSpecs(w, map[string]string{"DC": "lab", "BRAND_ID": "not this"}, host.Limits{MemoryMiB: 99}, nil)
+	return invoke.NewSpecs(w, map[string]string{"DC": "lab", "BRAND_ID": "not this"}, host.Limits{MemoryMiB: 99}, nil, w)
 }
+
+// wayOf is the way to other hosts of one lambda.
+type wayOf struct{ account, lambdaID string }
+
+func (wayOf) ServeConn(_ context.Context, conn net.Conn) { _ = conn.Close() }
+
+func (w *world) For(account, lambdaID string) host.Egress { return wayOf{account, lambdaID} }
 
 func (w *world) dispatcher(p invoke.Pool, timeout time.Duration) *invoke.Dispatcher {
 	return invoke.New(invoke.Config{Live: w, Records: w, Pool: p, Specs: w.specs(), RunTimeout: timeout, Log: zerolog.Nop()})
@@ -158,7 +166,7 @@ func TestEveryOutcomeHasTheContractsCode(t *testing.T) {
 		{"another call's code ended the process", ran, &host.ExitError{Reason: "event loop blocked"},
 			lambda.Error{Kind: lambda.KindCrashed, Code: lambda.CodeRuntimeGeneral, Phase: lambda.PhaseRuntime, Message: "The process that ran this call ended, not by this call's doing: event loop blocked"}, true},
 		{"the queue was full", pool.Info{}, pool.ErrBusy,
-			lambda.Error{Kind: lambda.KindUnavailable, Code: lambda.CodeRuntimeUnavailable, Phase: lambda.PhaseQueue, Message: "The lambda has too many calls waiting. Try again.", RetryAfter: time.Second}, false},
+			lambda.Error{Kind: lambda.KindUnavailable, Code: lambda.CodeRuntimeUnavailable, Phase: lambda.PhaseQueue, Message: "The lambda or its account has too many calls waiting. Try again.", RetryAfter: time.Second}, false},
 		{"the gateway is closing", pool.Info{}, pool.ErrClosed,
 			lambda.Error{Kind: lambda.KindUnavailable, Code: lambda.CodeRuntimeUnavailable, Phase: lambda.PhaseQueue, Message: "This gateway is going out of service. Try again.", RetryAfter: time.Second}, false},
 		{"every process refused", pool.Info{}, fmt.Errorf("refused by 8 processes: %w", host.ErrUnavailable),
@@ -173,6 +181,10 @@ func TestEveryOutcomeHasTheContractsCode(t *testing.T) {
 			lambda.Error{Kind: lambda.KindFunction, Code: lambda.CodeCustomFailure, Phase: lambda.PhaseStart, Message: "x is not defined"}, false},
 		{"the code failed when it was loaded a moment ago", pool.Info{}, &pool.StartError{Err: loadError, BackingOff: true, RetryAfter: 8 * time.Second},
 			lambda.Error{Kind: lambda.KindUnavailable, Code: lambda.CodeRuntimeUnavailable, Phase: lambda.PhaseStart, Message: "The lambda could not be loaded a moment ago: x is not defined", RetryAfter: 8 * time.Second}, false},
+		{"its processes ended again and again", pool.Info{}, &pool.StartError{Err: &pool.CrashError{Reason: "signal: aborted"}, BackingOff: true, Failures: 6, RetryAfter: 1900 * time.Millisecond},
+			lambda.Error{Kind: lambda.KindUnavailable, Code: lambda.CodeRuntimeUnavailable, Phase: lambda.PhaseStart, Message: "The process of the lambda ended 6 times soon after it was started, the last time because of: signal: aborted. The next start is tried in 2s.", RetryAfter: 1900 * time.Millisecond}, false},
+		{"the machine was full", pool.Info{Cold: true}, &pool.StartError{Err: fmt.Errorf("%w: %w", pool.ErrFull, context.DeadlineExceeded)},
+			lambda.Error{Kind: lambda.KindUnavailable, Code: lambda.CodeRuntimeUnavailable, Phase: lambda.PhaseStart, Message: "This gateway runs as many processes as it may, and all are busy. Try again.", RetryAfter: time.Second}, false},
 		{"the call is larger than a frame", pool.Info{}, host.ErrTooLarge,
 			lambda.Error{Kind: lambda.KindTooLarge, Code: lambda.CodeBadInput, Phase: lambda.PhaseRequest, Message: "headers and payload together are larger than a lambda takes: the limit is 6291456 bytes"}, false},
 		{"something nobody thought of", ran, errors.New("boom"),
@@ -185,6 +197,7 @@ func TestEveryOutcomeHasTheContractsCode(t *testing.T) {
 			_, err := d.Invoke(bg, invocation())
 			logs := fails(t, c.want, err)
 			require.Equal(t, c.ran, invoke.Ran(err))
+			require.False(t, lambda.Is(err, lambda.KindUnavailable) && c.info.Ran, "clients repeat 503")
 			require.Empty(t, logs)
 		})
 	}
@@ -492,7 +505,7 @@ func TestASpecLoadsTheDeployedVersion(t *testing.T) {
 				"GREETING": "hello", "DC": "lab",
 				"BRAND_ID": account, "LAMBDA_UUID": uuid, "NODE_ENV": "production",
 			},
-			Limits: host.Limits{MemoryMiB: 99},
+			Limits: host.Limits{MemoryMiB: 99}, Egress: wayOf{account, uuid},
 		}, request)
 	})
 	t.Run("never another", func(t *testing.T) {

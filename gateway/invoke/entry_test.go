@@ -42,7 +42,7 @@ func (n *notes) one(t *testing.T) journal.Entry {
 }
 
 // journalled dispatches to p with a journal and the limits of the contract.
-func (w *world) journalled(p invoke.Pool, n *notes) *invoke.Dispatcher {
+func (w *world) journalled(p invoke.Pool, n invoke.Journal) *invoke.Dispatcher {
 	return invoke.New(invoke.Config{
 		Live: w, Records: w, Pool: p, Specs: w.specs(), Journal: n, LogRecords: 10, LogCharacters: 6000, Log: zerolog.Nop(),
 	})

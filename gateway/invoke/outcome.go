@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"github.com/sluice-faas/sluice/gateway/lambda"
 	"github.com/sluice-faas/sluice/plugins"
 	"github.com/sluice-faas/sluice/plugins/host"
@@ -47,20 +49,32 @@ func (o *outcome) turned(info pool.Info, dropped int, err error) {
 	o.info, o.dropped, o.err = info, dropped, err
 }
 
+// mask hides what the process that ran the call has read of its account's secrets.
+func (o *outcome) mask() *masker { return maskOf(o.info.Secrets) }
+
 // failure says whose fault it was (contract/invocation.md §6).
 func (d *Dispatcher) failure(caller context.Context, o *outcome) *lambda.Error {
 	e, reported := d.classify(caller, o)
 	o.reported = reported
 	if e.Kind == lambda.KindFunction && !reported {
 		// The runtime could not say it any more; developers read it in the log.
-		o.logs.add(runtime.LogRecord{Level: runtime.LevelError, Message: "Received Error - " + e.Message, Time: time.Now()})
+		o.logs.add(runtime.LogRecord{Level: runtime.LevelError, Message: "Received Error - " + e.Message, Extras: d.hint(e), Time: time.Now()})
 	}
 	e.Logs = o.logs.takeFailed()
 	if e.Kind == lambda.KindInternal || e.Kind == lambda.KindCrashed || e.Kind == lambda.KindUnavailable {
-		d.log.Warn().Err(o.err).Str("requestId", o.inv.RequestID).Str("accountId", o.inv.Account).Str("lambdaId", o.inv.LambdaID).
+		d.log.Warn().Str(zerolog.ErrorFieldName, o.mask().text(o.err.Error())).Str("requestId", o.inv.RequestID).Str("accountId", o.inv.Account).Str("lambdaId", o.inv.LambdaID).
 			Int("version", o.live.Version).Str("phase", string(e.Phase)).Msg("the platform failed a call")
 	}
 	return e
+}
+
+// hint is what the log says about a failure whose message is the contract's, for
+// the extras of its record.
+func (d *Dispatcher) hint(e *lambda.Error) []byte {
+	if e.Code != lambda.CodeExecutionTime {
+		return nil
+	}
+	return fmt.Appendf(nil, `["the limit is %v for one call, the wait for a process included: call back sooner, and set shorter limits for what the lambda waits for"]`, d.timeout)
 }
 
 // classify maps the pool's and the host's errors; reported is true if the
@@ -75,11 +89,11 @@ func (d *Dispatcher) classify(caller context.Context, o *outcome) (e *lambda.Err
 	case errors.As(o.err, &failure):
 		return failed(failure), true
 	case errors.As(o.err, &exit):
-		return exited(exit), false
+		return d.exited(exit), false
 	case errors.As(o.err, &start):
 		return notStarted(start), false
 	case errors.Is(o.err, pool.ErrBusy):
-		return refused(lambda.PhaseQueue, "The lambda has too many calls waiting. Try again.", o.err), false
+		return refused(lambda.PhaseQueue, "The lambda or its account has too many calls waiting. Try again.", o.err), false
 	case errors.Is(o.err, pool.ErrClosed):
 		return refused(lambda.PhaseQueue, "This gateway is going out of service. Try again.", o.err), false
 	case errors.Is(o.err, pool.ErrRetired):
@@ -108,16 +122,19 @@ func failed(f *runtime.Failure) *lambda.Error {
 	return &lambda.Error{Kind: lambda.KindFunction, Code: code, Message: f.Message, Phase: lambda.PhaseRun}
 }
 
-func exited(x *host.ExitError) *lambda.Error {
+func (d *Dispatcher) exited(x *host.ExitError) *lambda.Error {
+	own, other := "The lambda ended its process: "+x.Reason, x.Reason
+	if x.Reason == host.OutOfMemory {
+		limit := d.specs.memory()
+		own = "The lambda is out of memory: the limit is " + limit + ". Keep less in memory at once."
+		other += ", the limit is " + limit
+	}
 	if x.Own {
-		return &lambda.Error{
-			Kind: lambda.KindFunction, Code: lambda.CodeCustomFailure, Phase: lambda.PhaseRun,
-			Message: "The lambda ended its process: " + x.Reason, Err: x,
-		}
+		return &lambda.Error{Kind: lambda.KindFunction, Code: lambda.CodeCustomFailure, Phase: lambda.PhaseRun, Message: own, Err: x}
 	}
 	return &lambda.Error{
 		Kind: lambda.KindCrashed, Code: lambda.CodeRuntimeGeneral, Phase: lambda.PhaseRuntime,
-		Message: "The process that ran this call ended, not by this call's doing: " + x.Reason, Err: x,
+		Message: "The process that ran this call ended, not by this call's doing: " + other, Err: x,
 	}
 }
 
@@ -130,12 +147,18 @@ func notStarted(s *pool.StartError) *lambda.Error {
 			Message: fault.Message, Err: s,
 		}
 	}
-	message := "No process of the lambda could be started. Try again."
-	if atFault {
-		message = "The lambda could not be loaded a moment ago: " + fault.Message
-	}
-	e := refused(lambda.PhaseStart, message, s)
+	e := refused(lambda.PhaseStart, "No process of the lambda could be started. Try again.", s)
 	e.RetryAfter = max(retryAfter, s.RetryAfter)
+	var crash *pool.CrashError
+	switch {
+	case atFault:
+		e.Message = "The lambda could not be loaded a moment ago: " + fault.Message
+	case errors.As(s, &crash):
+		e.Message = fmt.Sprintf("The process of the lambda ended %d times soon after it was started, the last time because of: %s. The next start is tried in %s.",
+			s.Failures, crash.Reason, e.RetryAfter.Round(time.Second))
+	case errors.Is(s, pool.ErrFull):
+		e.Message = "This gateway runs as many processes as it may, and all are busy. Try again."
+	}
 	return e
 }
 

@@ -21,6 +21,7 @@ type Secrets interface {
 type accountSecrets struct {
 	secrets           Secrets
 	account, lambdaID string
+	known             known // by the one process that has these
 }
 
 var _ runtime.Secrets = (*accountSecrets)(nil)
@@ -36,13 +37,29 @@ func (s *Specs) secretsOf(live *lambda.Live) runtime.Secrets {
 // ReadSecret reads for the lambda.
 func (a *accountSecrets) ReadSecret(ctx context.Context, key string) (runtime.Secret, error) {
 	found, err := a.secrets.ReadForLambda(ctx, a.account, key)
-	return given(found, "Reading", key, err)
+	return a.note(given(found, "Reading", key, err))
 }
 
 // UpdateSecret writes for the lambda.
 func (a *accountSecrets) UpdateSecret(ctx context.Context, s runtime.Secret) (runtime.Secret, error) {
 	changed, err := a.secrets.UpdateFromLambda(ctx, a.account, a.lambdaID, s.Key, s.Value)
-	return given(changed, "Updating", s.Key, err)
+	return a.note(given(changed, "Updating", s.Key, err))
+}
+
+// note remembers what user code is given.
+func (a *accountSecrets) note(s runtime.Secret, err error) (runtime.Secret, error) {
+	if err == nil {
+		a.known.add(s.Key, s.Value)
+	}
+	return s, err
+}
+
+// maskOf is the masker of what a process has read that was given these secrets.
+func maskOf(given runtime.Secrets) *masker {
+	if a, ok := given.(*accountSecrets); ok {
+		return a.known.mask()
+	}
+	return nil
 }
 
 // given puts an outcome into the runtime contract's terms. An error that the

@@ -46,7 +46,7 @@ func (v *vault) UpdateFromLambda(ctx context.Context, account, lambdaID, key str
 func given(t *testing.T, s invoke.Secrets) runtime.Secrets {
 	t.Helper()
 	w := newWorld()
-	specs := invoke.NewSpecs(w, nil, host.Limits{}, s)
+	specs := invoke.NewSpecs(w, nil, host.Limits{}, s, nil)
 	request, err := specs.SpecFor(*w.golive(2)).Load(bg)
 	require.NoError(t, err)
 	return request.Secrets

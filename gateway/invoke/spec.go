@@ -1,6 +1,7 @@
 package invoke
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -23,14 +24,26 @@ type Specs struct {
 	platform map[string]string
 	limits   host.Limits
 	secrets  Secrets
+	egress   Egress
+}
+
+// Egress gives lambdas their way to other hosts.
+type Egress interface {
+	For(account, lambdaID string) host.Egress
 }
 
 // NewSpecs makes Specs. The environment of every lambda holds platform, for
 // what is the same for all (DOMAIN, DC), beside the lambda's own variables and
 // BRAND_ID, LAMBDA_UUID and NODE_ENV; limits hold for every process. secrets may
-// be nil: then lambdas are told that there are none.
-func NewSpecs(versions Versions, platform map[string]string, limits host.Limits, secrets Secrets) *Specs {
-	return &Specs{versions: versions, platform: maps.Clone(platform), limits: limits, secrets: secrets}
+// be nil: then lambdas are told that there are none. egress may be nil: then they
+// reach no other host.
+func NewSpecs(versions Versions, platform map[string]string, limits host.Limits, secrets Secrets, egress Egress) *Specs {
+	return &Specs{versions: versions, platform: maps.Clone(platform), limits: limits, secrets: secrets, egress: egress}
+}
+
+// memory is what one process may have, for people.
+func (s *Specs) memory() string {
+	return fmt.Sprintf("%d MiB for all calls of a process together", cmp.Or(s.limits.MemoryMiB, 256))
 }
 
 // PoolKey is the pool's key of a deployment, for whoever retires it.
@@ -47,6 +60,7 @@ func (s *Specs) SpecFor(live lambda.Live) pool.Spec {
 func (s *Specs) spec(live *lambda.Live) pool.Spec {
 	return pool.Spec{
 		Key:     PoolKey(live.Account, live.LambdaID, live.DeploymentID),
+		Account: live.Account,
 		Runtime: live.Runtime,
 		Load:    func(ctx context.Context) (host.LoadRequest, error) { return s.load(ctx, live) },
 	}
@@ -64,7 +78,11 @@ func (s *Specs) load(ctx context.Context, live *lambda.Live) (host.LoadRequest, 
 	if err != nil {
 		return host.LoadRequest{}, fmt.Errorf("read the artifact of version %d of %s: %w", live.Version, live.LambdaID, err)
 	}
-	return host.LoadRequest{Artifact: artifact, Environment: s.environment(v), Limits: s.limits, Secrets: s.secretsOf(live)}, nil
+	request := host.LoadRequest{Artifact: artifact, Environment: s.environment(v), Limits: s.limits, Secrets: s.secretsOf(live)}
+	if s.egress != nil {
+		request.Egress = s.egress.For(live.Account, live.LambdaID)
+	}
+	return request, nil
 }
 
 // environment puts the platform's names over the author's, which cannot hold

@@ -83,8 +83,10 @@ func charactersOf(r *lambda.LogRecord) int {
 // take ends the gathering and gives the records that are stored, and how many
 // others the call wrote; dropped of those the runtime itself kept back. The
 // record that says how a call failed counts for no limit: the runtime's, if it
-// reported the failure, or else one that is made here.
-func (s *stored) take(dropped int, failure *lambda.Error, reported bool) (records []lambda.LogRecord, missing int) {
+// reported the failure, or else one that is made here. The limits are for what the
+// call wrote, and what is stored of it is masked; mask is asked if there is any.
+// hint gives the extras of a record that is made here.
+func (s *stored) take(dropped int, failure *lambda.Error, reported bool, mask func() *masker, hint func(*lambda.Error) []byte) (records []lambda.LogRecord, missing int) {
 	if s == nil {
 		return nil, 0
 	}
@@ -98,6 +100,19 @@ func (s *stored) take(dropped int, failure *lambda.Error, reported bool) (record
 	s.settle()
 	if failure != nil && failure.Kind == lambda.KindFunction && end == nil {
 		end = &lambda.LogRecord{Level: "Error", Message: "Received Error - " + failure.Message, Extras: noExtras, Timestamp: time.Now().UnixMilli()}
+		if extras := hint(failure); extras != nil {
+			end.Extras = extras
+		}
+	}
+	var m *masker
+	if end != nil || len(s.records) > 0 {
+		m = mask()
+	}
+	if end != nil {
+		m.record(end) // before it is cut
+	}
+	for i := range s.records {
+		m.record(&s.records[i])
 	}
 	switch {
 	case dropped > 0 || s.over():

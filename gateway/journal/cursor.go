@@ -36,6 +36,7 @@ const (
 	kindLines kind = iota + 1
 	kindInvocations
 	kindActivities
+	kindAttempts
 )
 
 // A cursor is a position, as text: kind, direction and position, and a checksum.

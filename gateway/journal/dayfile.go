@@ -226,6 +226,9 @@ type dayFile struct {
 	span    int64 // ms that a batch may be later than what is in it
 	dirty   bool  // written to since it was last brought to disk
 	used    uint64
+
+	attempts bool          // the file has the table of attempts
+	kept     map[int64]int // attempts in it, by account's id, as far as known
 }
 
 const pageSize = 4096

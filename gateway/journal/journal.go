@@ -1,5 +1,5 @@
-// Package journal keeps what happened: every invocation with its log, for the
-// days of Limits.LogRetention, and every change that somebody made, for those of
+// Package journal keeps what happened: every invocation with its log, and every
+// attempt of a lambda to reach another host, for the days of Limits.LogRetention, and every change that somebody made, for those of
 // Limits.ActivityRetention. It keeps it in files below the data folder, one for
 // each day, and answers questions about it.
 //

@@ -115,6 +115,7 @@ func (j *Journal) inspectFile(name string) error {
 func (j *Journal) Close(ctx context.Context) error {
 	j.once.Do(func() {
 		j.queue.close()
+		j.writer.attempts.close()
 		j.end()
 	})
 	done := make(chan struct{})

@@ -136,6 +136,7 @@ const (
 	MaxLines       = 100_000
 	MaxInvocations = 1_000
 	MaxActivities  = 1_000
+	MaxAttempts    = 1_000
 	MaxBuckets     = 10_000
 	SlotSize       = 5 * time.Minute
 )

@@ -16,6 +16,10 @@ type Stats struct {
 	// DroppedActivities are gone before the limit activity-retention, as their account
 	// had more than is kept.
 	DroppedActivities uint64
+	// Attempts to reach other hosts that are in the files; DroppedAttempts that are
+	// not, as there was no room or no way to write them; and ForgottenAttempts that
+	// went before their time, as their account had more on a day than is kept.
+	Attempts, DroppedAttempts, ForgottenAttempts uint64
 	// Queued entries wait to be written, with QueuedBytes.
 	Queued      int
 	QueuedBytes int64
@@ -39,6 +43,11 @@ func (j *Journal) Stats() Stats {
 	q.mu.Unlock()
 
 	s.DroppedActivities = j.book.dropped.Load()
+
+	a := &j.writer.attempts
+	a.mu.Lock()
+	s.Attempts, s.DroppedAttempts, s.ForgottenAttempts = a.written, a.dropped, a.forgotten
+	a.mu.Unlock()
 
 	w := j.writer
 	w.stats.Lock()

@@ -34,14 +34,15 @@ type writer struct {
 	now      func() time.Time
 	kick     func() // has the keeper look at the size of the files
 
-	mu      sync.Mutex // held by who writes days' files, or takes one away
-	files   []*dayFile
-	pack    *packer
-	batch   batch  // empty between batches
-	number  uint64 // of the last batch
-	backoff time.Duration
-	full    bool  // the newest file takes no entries: the keeper says so
-	since   int64 // bytes written since the keeper was told
+	mu       sync.Mutex // held by who writes days' files, or takes one away
+	files    []*dayFile
+	pack     *packer
+	batch    batch    // empty between batches
+	attempts attempts // that wait, beside the queue
+	number   uint64   // of the last batch
+	backoff  time.Duration
+	full     bool  // the newest file takes no entries: the keeper says so
+	since    int64 // bytes written since the keeper was told
 
 	stats   sync.Mutex
 	written uint64
@@ -102,7 +103,8 @@ func (w *writer) writeBatch() {
 	b := &w.batch
 	w.queue.take(b)
 	defer b.forget()
-	if b.empty() {
+	attempts := w.attempts.take()
+	if b.empty() && len(attempts) == 0 {
 		return
 	}
 	w.number++
@@ -111,6 +113,9 @@ func (w *writer) writeBatch() {
 		if err := w.writePart(p); err != nil {
 			failed = err
 		}
+	}
+	if err := w.writeAttempts(attempts); err != nil {
+		failed = err
 	}
 	w.settle(failed)
 	w.closeOld()

@@ -1,6 +1,7 @@
 package lambda
 
 import (
+	"iter"
 	"strings"
 	"time"
 )
@@ -21,8 +22,40 @@ type Domain struct {
 	CreatedAt time.Time `json:"createdAt"`
 	CreatedBy string    `json:"createdBy"`
 	// PrivateAddresses lets lambdas reach the entry's hosts also where they resolve
-	// to loopback, private and other special-purpose addresses.
+	// to loopback, private and shared addresses. Others that have a special purpose,
+	// such as those of the metadata of clouds, stay out of reach.
 	PrivateAddresses bool `json:"privateAddresses,omitempty"`
+}
+
+// Matches tells whether a host, in lower case and without a last dot, is one of the
+// entry: the one it names, or with a wildcard all below it, at any depth
+// (contract/javascript-runtime.md §7).
+func (d *Domain) Matches(host string) bool { return MatchesDomain(d.Name, host) }
+
+// MatchesDomain is Matches of an entry of that name.
+func MatchesDomain(name, host string) bool {
+	parent, wildcard := strings.CutPrefix(name, "*")
+	if !wildcard {
+		return name == host
+	}
+	return len(host) > len(parent) && strings.HasSuffix(host, parent)
+}
+
+// DomainsOf gives the names of all entries that a host could be of, the closest
+// first: the host itself, and then the wildcards of what it is below of.
+func DomainsOf(host string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		if !yield(host) {
+			return
+		}
+		for rest := host; ; {
+			dot := strings.IndexByte(rest, '.')
+			if dot < 0 || !yield("*"+rest[dot:]) {
+				return
+			}
+			rest = rest[dot+1:]
+		}
+	}
 }
 
 // ParseDomain gives the form in which an entry is kept: lower case, without a

@@ -1,10 +1,12 @@
 package lambda_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"github.com/sluice-faas/sluice/gateway/lambda"
 )
@@ -81,5 +83,40 @@ func FuzzParseDomain(f *testing.F) {
 		require.Equal(t, name, again)
 		require.NotContains(t, name, "/")
 		require.LessOrEqual(t, len(name), lambda.MaxDomainLength)
+	})
+}
+
+func TestAnEntryMatches(t *testing.T) {
+	for _, c := range []struct {
+		entry string
+		yes   []string
+		no    []string
+	}{
+		{"api.example.com", []string{"api.example.com"}, []string{"a.api.example.com", "example.com", "xapi.example.com", "api.example.com.evil.org", ""}},
+		{"*.example.com", []string{"a.example.com", "a.b.c.example.com"}, []string{"example.com", ".example.com", "xexample.com", "a.example.com.evil.org", "com", ""}},
+		{"localhost", []string{"localhost"}, []string{"a.localhost", "local"}},
+	} {
+		d := lambda.Domain{Name: c.entry}
+		for _, host := range c.yes {
+			require.True(t, d.Matches(host), "%s is of %s", host, c.entry)
+		}
+		for _, host := range c.no {
+			require.False(t, d.Matches(host), "%q is not of %s", host, c.entry)
+		}
+	}
+	require.Equal(t, []string{"a.b.com", "*.b.com", "*.com"}, slices.Collect(lambda.DomainsOf("a.b.com")))
+}
+
+func TestDomainsOfAreAllThatMatch(t *testing.T) {
+	labels := rapid.SliceOfN(rapid.SampledFrom([]string{"a", "b", "ab", "com"}), 1, 5)
+	rapid.Check(t, func(t *rapid.T) {
+		host, entry := strings.Join(labels.Draw(t, "host"), "."), strings.Join(labels.Draw(t, "entry"), ".")
+		if rapid.Bool().Draw(t, "wildcard") {
+			entry = "*." + entry
+		}
+		got := slices.Contains(slices.Collect(lambda.DomainsOf(host)), entry)
+		if want := lambda.MatchesDomain(entry, host); got != want {
+			t.Fatalf("%s of %s: listed %v, matches %v", entry, host, got, want)
+		}
 	})
 }

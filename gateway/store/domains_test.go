@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
 	"github.com/sluice-faas/sluice/gateway/lambda"
@@ -186,4 +187,69 @@ func TestOnce(t *testing.T) {
 		require.NoError(t, err, "without a key")
 		require.NoError(t, add(newAccount(), "1", "a.example.com"), "another account has its own")
 	})
+}
+
+func TestViewsKnowTheWhitelist(t *testing.T) {
+	c, b := breakable(t.Context())
+	s := store.New(c, zerolog.Nop())
+	require.NoError(t, s.Open(t.Context()))
+	account := newAccount()
+	before := addDomain(t, s, account, "*.example.com")
+	addDomain(t, s, account+"1", "api.example.com")
+	v := view(t, s)
+	told := make(chan string, 100)
+	v.OnDomain(func(account string) { told <- account })
+	await := func() {
+		t.Helper()
+		for {
+			select {
+			case a := <-told:
+				if a == account {
+					return
+				}
+			case <-time.After(10 * time.Second):
+				require.FailNow(t, "nothing was told")
+			}
+		}
+	}
+	entry := func(host string) string {
+		d, ok := v.DomainOf(account, host)
+		if !ok {
+			return ""
+		}
+		return d.Name
+	}
+
+	require.Equal(t, "*.example.com", entry("api.example.com"), "what was there before")
+	require.Equal(t, "*.example.com", entry("a.b.example.com"))
+	require.Empty(t, entry("example.com"))
+	_, ok := v.DomainOf("nobody", "api.example.com")
+	require.False(t, ok)
+
+	private := newDomain(account, "api.example.com")
+	private.PrivateAddresses = true
+	closest, err := s.CreateDomain(t.Context(), private, nil)
+	require.NoError(t, err)
+	await()
+	d, ok := v.DomainOf(account, "api.example.com")
+	require.True(t, ok)
+	require.Equal(t, closest, d, "the closest entry counts")
+
+	require.NoError(t, s.DeleteDomain(t.Context(), account, closest.ID))
+	await()
+	require.Equal(t, "*.example.com", entry("api.example.com"))
+
+	// Gone and there again, while nobody watched.
+	resume := b.cut()
+	require.NoError(t, s.DeleteDomain(t.Context(), account, before.ID))
+	addDomain(t, s, account, "*.example.com")
+	addDomain(t, s, account, "other.example.org")
+	resume()
+	for entry("other.example.org") == "" {
+		await()
+	}
+	require.Equal(t, "*.example.com", entry("api.example.com"))
+	again, ok := v.DomainOf(account, "api.example.com")
+	require.True(t, ok)
+	require.NotEqual(t, before.ID, again.ID)
 }

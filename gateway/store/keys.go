@@ -25,6 +25,7 @@ import (
 //	/sluice/view/domains/<account>/<id>                Domain
 //	/sluice/view/keys/<kid>                            SigningKey
 //	/sluice/view/live/<account>/<lambda>               Live
+//	/sluice/view/warm/<account>/<lambda>               number of processes that are kept ready; absent: none
 //	/sluice/logins/<account>/<login name>              user id
 //	/sluice/appnames/<account>/<client name, escaped>  client id
 //	/sluice/sessions/<hash>                            Session, under a lease
@@ -72,6 +73,7 @@ const (
 	domainsRoot   = viewRoot + "domains/"
 	keysRoot      = viewRoot + "keys/"
 	liveRoot      = viewRoot + "live/"
+	warmRoot      = viewRoot + "warm/"
 	skillsRoot    = viewRoot + "skills/"
 	eventsRoot    = root + "events/"
 	eventsIndexed = root + "eventsindexed"
@@ -138,6 +140,7 @@ func checkSegment(s string) error {
 // end with a slash.
 type lambdaKeys struct {
 	lambda, live, last, work, claim string
+	warm                            string
 	versions, artifacts, history    string
 	schedule, runs, runner          string
 }
@@ -148,7 +151,7 @@ func keysOf(account, id string) (lambdaKeys, error) {
 		return lambdaKeys{}, err
 	}
 	return lambdaKeys{
-		lambda: lambdasRoot + tail, live: liveRoot + tail, last: lastRoot + tail,
+		lambda: lambdasRoot + tail, live: liveRoot + tail, warm: warmRoot + tail, last: lastRoot + tail,
 		work: workRoot + tail, claim: claimsRoot + tail,
 		versions: versionsRoot + tail + "/", artifacts: artifactsRoot + tail + "/", history: historyRoot + tail + "/",
 		schedule: linesRoot + tail, runs: runsRoot + tail, runner: runnersRoot + tail,

@@ -337,7 +337,7 @@ func (s *Store) remove(ctx context.Context, l *lambda.Lambda, revision int64) (b
 		return false, err
 	}
 	w := &write{when: []clientv3.Cmp{unchanged(k.lambda, revision), absent(k.live), absent(k.work)}, then: dropSchedule(k)}
-	for _, one := range []string{k.lambda, namesRoot + l.Account + "/" + l.Name, k.last} {
+	for _, one := range []string{k.lambda, namesRoot + l.Account + "/" + l.Name, k.last, k.warm} {
 		w.delete(one)
 	}
 	for _, folder := range []string{k.versions, k.artifacts, k.history} {

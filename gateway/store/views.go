@@ -29,6 +29,8 @@ type Views struct {
 	onLive []func(old, now *lambda.Live)
 
 	onSecret []func(account, key string)
+	onDomain []func(account string)
+	onWarm   []func(account, lambdaID string)
 }
 
 // ids names a thing of an account.
@@ -46,7 +48,10 @@ type held struct {
 	live     map[ids]*lambda.Live
 	events   map[ids][]*lambda.Live // of an account's event, by name; never changed in place
 	skills   map[ids]*[]string      // of a saved lambda that has some
+	warm     map[ids]*int           // processes of a lambda that are kept ready
 	secrets  map[ids]int64          // revision of the last write of a secret
+	domains  map[ids]*lambda.Domain // by id
+	domNames map[ids]*lambda.Domain // the same by name
 }
 
 func newHeld() held {
@@ -54,7 +59,8 @@ func newHeld() held {
 		accounts: map[string]*lambda.Account{}, users: map[ids]*lambda.User{}, apps: map[ids]*lambda.App{},
 		profiles: map[ids]*lambda.Profile{},
 		tokens:   map[string]*lambda.Token{}, keys: map[string]*lambda.SigningKey{},
-		live: map[ids]*lambda.Live{}, events: map[ids][]*lambda.Live{}, skills: map[ids]*[]string{}, secrets: map[ids]int64{},
+		live: map[ids]*lambda.Live{}, events: map[ids][]*lambda.Live{}, skills: map[ids]*[]string{}, warm: map[ids]*int{}, secrets: map[ids]int64{},
+		domains: map[ids]*lambda.Domain{}, domNames: map[ids]*lambda.Domain{},
 	}
 }
 
@@ -158,6 +164,19 @@ func (v *Views) Account(id string) bool {
 	return ok
 }
 
+// DomainOf tells the entry of an account's whitelist that a host is of; of several
+// the closest. The host is in lower case and has no last dot.
+func (v *Views) DomainOf(account, host string) (*lambda.Domain, bool) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	for name := range lambda.DomainsOf(host) {
+		if d := v.held.domNames[ids{account, name}]; d != nil {
+			return d, true
+		}
+	}
+	return nil, false
+}
+
 // SigningKeys tells every signing key, the oldest first.
 func (v *Views) SigningKeys() []lambda.SigningKey {
 	v.mu.RLock()
@@ -185,6 +204,15 @@ func (v *Views) OnSecret(f func(account, key string)) {
 	v.onSecret = append(v.onSecret, f)
 }
 
+// OnDomain has f called after every change of an account's whitelist. DomainOf
+// already tells it, or what came after it. f must return soon: all changes wait for
+// it.
+func (v *Views) OnDomain(f func(account string)) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.onDomain = append(v.onDomain, f)
+}
+
 // liveChange is what OnLive tells.
 type liveChange struct{ old, now *lambda.Live }
 
@@ -210,6 +238,17 @@ func (v *Views) tellSecrets(changed []ids) {
 	}
 }
 
+func (v *Views) tellDomains(accounts map[string]bool) {
+	v.mu.RLock()
+	listeners := v.onDomain
+	v.mu.RUnlock()
+	for account := range accounts {
+		for _, f := range listeners {
+			f(account)
+		}
+	}
+}
+
 func (v *Views) reset(kvs []*mvccpb.KeyValue) {
 	h := newHeld()
 	for _, kv := range kvs {
@@ -222,6 +261,24 @@ func (v *Views) reset(kvs []*mvccpb.KeyValue) {
 	v.mu.Unlock()
 	v.tell(difference(old.live, h.live))
 	v.tellSecrets(rewritten(old.secrets, h.secrets))
+	v.tellDomains(relisted(old.domains, h.domains))
+	v.tellWarm(rewarmed(old.warm, h.warm))
+}
+
+// relisted are the accounts whose whitelists are others.
+func relisted(old, now map[ids]*lambda.Domain) map[string]bool {
+	accounts := map[string]bool{}
+	for id := range old {
+		if now[id] == nil { // an entry never changes
+			accounts[id.account] = true
+		}
+	}
+	for id := range now {
+		if old[id] == nil {
+			accounts[id.account] = true
+		}
+	}
+	return accounts
 }
 
 // rewritten are the secrets whose last write is another.
@@ -257,7 +314,8 @@ func difference(old, now map[ids]*lambda.Live) []liveChange {
 
 func (v *Views) change(events []*clientv3.Event) {
 	var changes []liveChange
-	var secrets []ids
+	var secrets, warm []ids
+	domains := map[string]bool{}
 	v.mu.Lock()
 	keys := false
 	for _, e := range events {
@@ -268,6 +326,12 @@ func (v *Views) change(events []*clientv3.Event) {
 		k := string(e.Kv.Key)
 		if p, ok := parts(k, marksRoot, 2); ok {
 			secrets = append(secrets, ids{p[0], p[1]})
+		}
+		if p, ok := parts(k, domainsRoot, 2); ok {
+			domains[p[0]] = true
+		}
+		if p, ok := parts(k, warmRoot, 2); ok {
+			warm = append(warm, ids{p[0], p[1]})
 		}
 		keys = keys || strings.HasPrefix(k, keysRoot)
 		if c := v.held.set(v.log, k, kv); c != (liveChange{}) {
@@ -280,6 +344,8 @@ func (v *Views) change(events []*clientv3.Event) {
 	v.mu.Unlock()
 	v.tell(changes)
 	v.tellSecrets(secrets)
+	v.tellDomains(domains)
+	v.tellWarm(warm)
 }
 
 func (h *held) sortKeys() {
@@ -301,6 +367,8 @@ func (h *held) set(log zerolog.Logger, k string, kv *mvccpb.KeyValue) liveChange
 		return h.setLive(log, k, kv)
 	case skillsRoot:
 		h.setSkills(log, k, kv)
+	case warmRoot:
+		put2(log, h.warm, warmRoot, k, kv)
 	case tokensRoot:
 		put1(log, h.tokens, tokensRoot, k, kv)
 	case usersRoot:
@@ -315,6 +383,8 @@ func (h *held) set(log zerolog.Logger, k string, kv *mvccpb.KeyValue) liveChange
 		put1(log, h.keys, keysRoot, k, kv)
 	case marksRoot:
 		h.setSecret(k, kv)
+	case domainsRoot:
+		h.setDomain(log, k, kv)
 	}
 	return liveChange{}
 }
@@ -327,6 +397,20 @@ func (h *held) setSecret(k string, kv *mvccpb.KeyValue) {
 		delete(h.secrets, ids{p[0], p[1]})
 	default:
 		h.secrets[ids{p[0], p[1]}] = kv.ModRevision
+	}
+}
+
+// setDomain also keeps the entry by its name, which no other entry of the account
+// has at the same time.
+func (h *held) setDomain(log zerolog.Logger, k string, kv *mvccpb.KeyValue) {
+	old, now := put2(log, h.domains, domainsRoot, k, kv)
+	if old != nil {
+		if name := (ids{old.Account, old.Name}); h.domNames[name] == old {
+			delete(h.domNames, name)
+		}
+	}
+	if now != nil {
+		h.domNames[ids{now.Account, now.Name}] = now
 	}
 }
 

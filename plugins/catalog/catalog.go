@@ -7,6 +7,8 @@
 //	protocol: 1                 # of faas.runtime.v1
 //	prestart: 2                 # processes kept started ahead; optional
 //	default: true               # taken when a lambda names none; optional
+//	files: [/opt/data]          # what its processes may read in a sandbox, beside this
+//	                            # folder and the system's libraries; optional
 //
 // and, if it likes, with templates, see Template.
 //
@@ -38,6 +40,7 @@ const ManifestFile = "runtime.yaml"
 const (
 	maxManifest = 64 << 10 // bytes
 	maxPrestart = 64
+	maxFiles    = 64
 )
 
 var validName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,62}$`)
@@ -54,6 +57,16 @@ type Runtime struct {
 	IsDefault bool
 	// Templates are in the order of their file. They are shared: do not change them.
 	Templates []Template
+	Files     []string // absolute; there
+}
+
+// Shown are the files and folders that a process needs to read: its runtime's own
+// folder, if it has one, and Files.
+func (r Runtime) Shown() []string {
+	if r.Dir == "" {
+		return r.Files
+	}
+	return append([]string{r.Dir}, r.Files...)
 }
 
 // Arguments returns the arguments of a process with that memory limit.
@@ -180,6 +193,7 @@ type manifest struct {
 	Protocol int      `yaml:"protocol"`
 	Prestart int      `yaml:"prestart"`
 	Default  bool     `yaml:"default"`
+	Files    []string `yaml:"files"`
 }
 
 func read(file string) (Runtime, error) {
@@ -254,10 +268,34 @@ func (m manifest) runtime(dir string) (Runtime, error) {
 		}
 		r.Args = append(r.Args, expand.Replace(a))
 	}
+	if len(m.Files) > maxFiles {
+		fault("files has %d entries: the limit is %d", len(m.Files), maxFiles)
+	}
+	for i, file := range m.Files {
+		file = filepath.Clean(expand.Replace(file))
+		if err := checkFile(file); err != nil {
+			fault("files[%d]: %w", i, err)
+		}
+		r.Files = append(r.Files, file)
+	}
 	if r.Templates, err = readTemplates(dir); err != nil {
 		errs = append(errs, err)
 	}
 	return r, errors.Join(errs...)
+}
+
+// reserved are the folders that a sandbox makes itself.
+var reserved = []string{"/", "/dev", "/etc", "/proc", "/run", "/sys", "/tmp"}
+
+func checkFile(file string) error {
+	switch {
+	case !filepath.IsAbs(file):
+		return fmt.Errorf("%.200q is not an absolute path", file)
+	case slices.Contains(reserved, file):
+		return fmt.Errorf("%s cannot be shown as a whole: name what is needed in it", file)
+	}
+	_, err := os.Stat(file)
+	return err
 }
 
 func resolveCommand(dir, command string) (string, error) {

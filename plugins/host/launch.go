@@ -63,7 +63,7 @@ func PrepareRunDir(dir string) error {
 		}
 	}
 	for _, e := range entries {
-		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+		if err := sandbox.RemoveDir(filepath.Join(dir, e.Name())); err != nil {
 			return fmt.Errorf("run folder: %w", err)
 		}
 	}
@@ -124,6 +124,7 @@ func (p *Process) start(ctx context.Context) (err error) {
 	}
 	p.log = p.log.With().Int("pid", p.box.PID()).Logger()
 	p.output.setLog(p.log)
+	p.egress.listener = p.box.Egress()
 	go p.supervise()
 	if err == nil {
 		err = p.connect(ctx)
@@ -175,6 +176,8 @@ func (p *Process) clientConfig(s *starting) *plugin.ClientConfig {
 				Args:      p.options.Runtime.Arguments(p.options.MemoryMiB),
 				MemoryMiB: p.options.MemoryMiB,
 				Inherit:   p.area.file,
+				Files:     p.options.Runtime.Shown(),
+				Sandbox:   p.options.Sandbox,
 			}, append(cmd.Env, plugins.RecordAreaEnv+"="+strconv.Itoa(sandbox.Inherited)), dir)
 			s.set(box)
 			return box, nil
@@ -218,6 +221,9 @@ func (p *Process) connect(ctx context.Context) error {
 		return fmt.Errorf("describe: %w", err)
 	}
 	p.description = descriptionOf(answer)
+	if err := p.box.Seal(); err != nil {
+		return err
+	}
 	p.memory.setLimit(p.options.MemoryMiB)
 	watch.add(p)
 	select {
@@ -231,11 +237,12 @@ func (p *Process) connect(ctx context.Context) error {
 // forget lets go of everything that belonged to the ended process.
 func (p *Process) forget() {
 	watch.remove(p)
+	p.egress.close()
 	p.memory.close()
 	p.area.close()
 	p.client.Kill() // it is dead: this frees what go-plugin holds
 	p.output.flush()
-	if err := os.RemoveAll(p.box.Dir()); err != nil {
+	if err := sandbox.RemoveDir(p.box.Dir()); err != nil {
 		p.log.Error().Err(err).Msg("runtime process left a folder behind")
 	}
 }

@@ -72,6 +72,7 @@ func (p *Process) Load(ctx context.Context, r LoadRequest) error {
 		return ErrTooLarge
 	}
 	p.memory.setLimit(r.Limits.MemoryMiB)
+	p.egress.serve(r.Egress, r.Limits.Connections)
 	answer, err := p.service.Load(ctx, request)
 	if err != nil {
 		return p.loadFailed(ctx, err)
@@ -137,6 +138,7 @@ func (p *Process) withDefaults(l Limits) Limits {
 	fill(&l.LogRecordBytes, defaultLogRecordBytes)
 	fill(&l.LogRecords, defaultLogRecords)
 	fill(&l.MemoryMiB, p.options.MemoryMiB)
+	fill(&l.Connections, defaultConnections)
 	l.ResultBytes = min(l.ResultBytes, plugins.MaxPayload)
 	l.LogRecordBytes = min(l.LogRecordBytes, plugins.MaxPayload)
 	return l

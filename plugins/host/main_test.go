@@ -23,12 +23,14 @@ import (
 
 	"github.com/sluice-faas/sluice/plugins/catalog"
 	"github.com/sluice-faas/sluice/plugins/host"
+	launcher "github.com/sluice-faas/sluice/plugins/sandbox/launch"
 	"github.com/sluice-faas/sluice/sdk/runtime"
 )
 
 // TestMain lets the test binary be every runtime that the tests need: started as
 // "<binary> as-runtime <kind>" it is one of kinds and never runs a test.
 func TestMain(m *testing.M) {
+	launcher.Main()
 	if len(os.Args) > 2 && os.Args[1] == "as-runtime" {
 		kind, ok := kinds[os.Args[2]]
 		if !ok {

@@ -29,7 +29,7 @@ const (
 
 const (
 	reasonBlocked = "event loop blocked"
-	reasonMemory  = "out of memory"
+	reasonMemory  = OutOfMemory
 	reasonKilled  = "killed by the gateway"
 	reasonDrained = "drained"
 )
@@ -46,6 +46,7 @@ type Process struct {
 	description Description
 	memory      memory
 	area        *recordArea
+	egress      egress
 	session     atomic.Pointer[session]
 	done        chan struct{}
 

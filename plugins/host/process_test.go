@@ -236,6 +236,7 @@ func TestTheProcessSeesNothingOfTheHostsEnvironment(t *testing.T) {
 		name, _, _ := strings.Cut(e, "=")
 		require.Contains(t, []string{
 			"SLUICE_RUNTIME", "PLUGIN_MIN_PORT", "PLUGIN_MAX_PORT", "PLUGIN_PROTOCOL_VERSIONS", "PLUGIN_UNIX_SOCKET_DIR", "SLUICE_RECORD_AREA",
+			"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "SLUICE_EGRESS",
 		}, name)
 	}
 }

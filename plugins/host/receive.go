@@ -40,7 +40,10 @@ func (s *session) accept(frame []byte, now time.Time) error {
 			useful = true
 			return s.acceptRecord(value, now)
 		case runtimeFrameHeartbeat:
-			return want("heartbeat", typ, protowire.BytesType)
+			if err := want("heartbeat", typ, protowire.BytesType); err != nil {
+				return err
+			}
+			return s.acceptHeartbeat(value, now)
 		case runtimeFrameRetire:
 			if err := want("retire", typ, protowire.BytesType); err != nil {
 				return err

@@ -90,6 +90,8 @@ type session struct {
 	sent      uint64        // bytes queued since the start; a call's position is its end in them
 	confirmed uint64        // the position up to which the runtime must have read
 	suspect   suspicion
+	lag       time.Duration // of the last heartbeats
+	beatAt    int64         // UnixNano of the last one
 }
 
 // suspicion is held against a process that was silent when a call was abandoned:

@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/sluice-faas/sluice/plugins/catalog"
+	"github.com/sluice-faas/sluice/plugins/sandbox"
 	"github.com/sluice-faas/sluice/sdk/runtime"
 )
 
@@ -30,6 +31,9 @@ type Options struct {
 	StartTimeout time.Duration
 	// MemoryMiB is the memory a process may use before it is killed. Default 256.
 	MemoryMiB int
+	// Sandbox shuts the process in. With nil it runs as the gateway's user and sees
+	// what that sees.
+	Sandbox *sandbox.Sandbox
 }
 
 // Dependency is a package that user code may import.
@@ -122,6 +126,9 @@ type ExitError struct {
 	// runtime did not announce came from outside and is nobody's.
 	Own bool
 }
+
+// OutOfMemory is the Reason of a process that needed more than its MemoryMiB.
+const OutOfMemory = "out of memory"
 
 func (e *ExitError) Error() string { return "the runtime process ended: " + e.Reason }
 

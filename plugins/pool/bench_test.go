@@ -3,6 +3,7 @@ package pool_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
@@ -29,6 +30,8 @@ func (n *noop) Drain(context.Context) error { close(n.done); return nil }
 func (*noop) Kill()                         {}
 func (n *noop) Done() <-chan struct{}       { return n.done }
 func (*noop) ExitReason() string            { return "drained" }
+func (*noop) Lag() time.Duration            { return 0 }
+func (*noop) Printed() string               { return "" }
 
 // The way of a warm call through the pool, on a process that does nothing.
 func BenchmarkPoolHandle(b *testing.B) {

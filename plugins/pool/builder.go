@@ -57,7 +57,7 @@ func (s *stock) buildShared(ctx context.Context, source string, dependencies []h
 
 // buildAlone builds on a process that does nothing else and ends afterwards.
 func (s *stock) buildAlone(ctx context.Context, source string, dependencies []host.Dependency) (result host.BuildResult, lost bool, err error) {
-	b, err := s.await(ctx, s.order())
+	b, err := s.await(ctx, s.order(nil))
 	if err != nil {
 		return host.BuildResult{}, false, &StartError{Runtime: s.name, Err: err}
 	}
@@ -102,7 +102,7 @@ func (s *stock) getBuilder(ctx context.Context) (*member, error) {
 		return b, nil
 	}
 	s.mu.Unlock()
-	b, err := s.await(ctx, s.order())
+	b, err := s.await(ctx, s.order(nil))
 	if err != nil {
 		return nil, &StartError{Runtime: s.name, Err: err}
 	}

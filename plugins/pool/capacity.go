@@ -8,9 +8,10 @@ import (
 
 // reserve gets a place for one more process under the bound of all. While
 // wanted says that somebody waits for the process, it makes room and waits for
-// it; else it gives up with errNoCapacity when there is none.
+// it; else it gives up with ErrFull when there is none.
 func (p *Pool) reserve(wanted func() bool) error {
 	starving := 0 // 1 from the first time we had to wait, so that nobody less in need comes first
+	var since time.Time
 	for {
 		needed := wanted()
 		p.mu.Lock()
@@ -20,26 +21,36 @@ func (p *Pool) reserve(wanted func() bool) error {
 		case p.closed:
 			err = ErrClosed
 		case !needed && (full || p.starving > starving):
-			err = errNoCapacity
+			err = ErrFull
 		case !full:
 			p.reserved++
 		default:
 			p.setStarving(1 - starving)
-			starving = 1
+			if starving == 0 {
+				starving, since = 1, time.Now()
+			}
 			freed, evict := p.freed, p.evicting < p.starving
 			p.mu.Unlock()
-			if evict {
-				p.evict()
+			if evict && !p.evict() && time.Since(since) >= yieldAfter {
+				p.yield()
 			}
-			select {
-			case <-freed:
-			case <-p.life.Done():
-			}
+			p.await(freed)
 			continue
 		}
 		p.setStarving(-starving)
 		p.mu.Unlock()
 		return err
+	}
+}
+
+// await waits until a place may have become free, and for yieldAfter at most.
+func (p *Pool) await(freed <-chan struct{}) {
+	timer := time.NewTimer(yieldAfter)
+	defer timer.Stop()
+	select {
+	case <-freed:
+	case <-timer.C:
+	case <-p.life.Done():
 	}
 }
 
@@ -82,6 +93,7 @@ func (p *Pool) watch(m *member) {
 	m.stock.exited(m)
 	p.mu.Lock()
 	delete(p.processes, m)
+	p.hold(m, nil)
 	if m.evicted {
 		p.evicting--
 	}
@@ -105,40 +117,87 @@ func (p *Pool) wakeStarving() {
 	p.mu.Unlock()
 }
 
-// evict asks one process to make room: a blank one of a runtime that nobody
-// waits for, else the loaded one that has been idle longest, else an idle builder.
-func (p *Pool) evict() {
+// evict asks one process to make room, if one can: a blank one of a runtime that
+// nobody waits for, else an idle one of the account that is furthest over its
+// share, else the loaded one that has been idle longest, else an idle builder.
+// Those that are kept ready though nobody calls come last of the loaded ones.
+func (p *Pool) evict() bool {
 	groups, stocks := p.all()
 	for _, s := range stocks {
 		if m := s.surrenderBlank(); m != nil {
 			p.evicted(m)
-			return
+			return true
 		}
 	}
-	for range 3 { // the one found may get a call before we are back
-		m := idlest(groups)
-		if m == nil {
-			break
-		}
-		if m.group.Load().surrender(m) {
-			p.evicted(m)
-			return
-		}
+	if p.evictIdle(groups, func(idle) bool { return true }) {
+		return true
 	}
 	for _, s := range stocks {
 		if m := s.surrenderBuilder(); m != nil {
 			p.evicted(m)
-			return
+			return true
 		}
 	}
+	return false
 }
 
-func idlest(groups []*group) *member {
-	var found *member
-	var since time.Time
+// evictIdle evicts the idle process that is needed least of those that fit.
+func (p *Pool) evictIdle(groups []*group, fits func(idle) bool) bool {
+	for range 3 { // the one found may get a call before we are back
+		found := p.leastNeeded(groups, fits)
+		if found.m == nil {
+			return false
+		}
+		if found.m.group.Load().surrender(found.m) {
+			p.evicted(found.m)
+			return true
+		}
+	}
+	return false
+}
+
+// makeRoom evicts an idle process for one that no call waits for: only one that is
+// not to be kept ready itself and has had no call for that long.
+func (p *Pool) makeRoom(idleFor time.Duration) {
+	p.mu.RLock()
+	underWay := p.evicting > 0
+	p.mu.RUnlock()
+	if underWay {
+		return
+	}
+	groups, _ := p.all()
+	before := time.Now().Add(-idleFor)
+	p.evictIdle(groups, func(i idle) bool { return !i.kept && !i.since.After(before) })
+}
+
+// idle is a process that has no call.
+type idle struct {
+	m     *member
+	since time.Time
+	kept  bool // its key wants it though nobody calls
+	over  int  // by how many processes its account is over its share
+}
+
+func (i idle) neededLess(than idle) bool {
+	switch {
+	case i.kept != than.kept:
+		return than.kept
+	case i.over != than.over:
+		return i.over > than.over
+	}
+	return i.since.Before(than.since)
+}
+
+func (p *Pool) leastNeeded(groups []*group, fits func(idle) bool) idle {
+	var found idle
 	for _, g := range groups {
-		if m, at := g.idlest(); m != nil && (found == nil || at.Before(since)) {
-			found, since = m, at
+		i := g.idlest()
+		if i.m == nil || !fits(i) {
+			continue
+		}
+		i.over = p.overShare(g.tenant)
+		if found.m == nil || i.neededLess(found) {
+			found = i
 		}
 	}
 	return found
@@ -174,7 +233,15 @@ func (p *Pool) forget(g *group) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.groups[g.spec.Key] == g {
+		p.drop(g)
+	}
+}
+
+// drop takes a group, or nil, off the list. Needs mu.
+func (p *Pool) drop(g *group) {
+	if g != nil {
 		delete(p.groups, g.spec.Key)
+		p.leaveTenant(g.tenant)
 	}
 }
 

@@ -1,6 +1,9 @@
 package pool
 
-import "time"
+import (
+	"runtime"
+	"time"
+)
 
 // Config bounds a Pool. The zero value of a field means its default.
 type Config struct {
@@ -18,8 +21,16 @@ type Config struct {
 	MaxProcesses int
 	// MaxWaiting is how many calls of one key may wait for a process (1000).
 	MaxWaiting int
+	// MaxWaitingPerAccount is how many calls of one account may wait (4 · MaxWaiting).
+	MaxWaitingPerAccount int
+	// Processors is how many processes a key may have because their loops are
+	// busy (the machine's processors, 2 at least): more would only take from
+	// others. With every slot taken there may be MaxProcessesPerKey.
+	Processors int
 	// IdleTimeout is how long a process is kept without a call (10 min).
 	IdleTimeout time.Duration
+	// SpareTimeout is the same for a process that is not its key's only one (1 min).
+	SpareTimeout time.Duration
 	// DrainTimeout is how long a retired process may take to finish its calls (35 s).
 	DrainTimeout time.Duration
 	// StartTimeout is how long a start may take from the wish to the loaded
@@ -52,9 +63,12 @@ func (c Config) withDefaults() Config {
 	number(&c.MaxProcessesPerKey, 4)
 	number(&c.MaxProcesses, 1024)
 	number(&c.MaxWaiting, 1000)
+	number(&c.MaxWaitingPerAccount, 4*c.MaxWaiting)
+	number(&c.Processors, max(2, runtime.NumCPU()))
 	number(&c.StartConcurrency, 2)
 	number(&c.BuildConcurrency, 4)
 	duration(&c.IdleTimeout, 10*time.Minute)
+	duration(&c.SpareTimeout, min(time.Minute, c.IdleTimeout))
 	duration(&c.DrainTimeout, 35*time.Second)
 	duration(&c.StartTimeout, 30*time.Second)
 	duration(&c.LoadTimeout, 10*time.Second)
@@ -67,13 +81,45 @@ const (
 	firstBackoff = 250 * time.Millisecond
 	lastBackoff  = 30 * time.Second
 
-	// youngAge is how long a loaded process must live without a call before
-	// its end no longer counts as a failed start.
-	youngAge = 10 * time.Second
+	// A process that ends of itself before it has lived for youngAge and before it
+	// has answered soundCalls counts as a failed start. If it had a call, the first
+	// freeCrashes in a row are followed by no pause: one call can end a process, and
+	// the next may be a better one.
+	youngAge    = 10 * time.Second
+	soundCalls  = 10
+	freeCrashes = 3
+
+	// A key crash-loops when so many starts in a row have failed, or so many
+	// processes have ended of themselves within loopTime.
+	loopStarts = 2
+	loopEnds   = 3
+	loopTime   = time.Minute
+
+	// A key gets another process when each of those it has had two calls or more
+	// open and was busyLag behind, at busyLooks looks in a row. There is a look
+	// every lookInterval at most, and while calls come and go about so often.
+	lookInterval = 250 * time.Millisecond
+	busyLooks    = 3
+	busyLag      = 50 * time.Millisecond
+
+	// A process that lags counts as if it had a call more open for every lagOfCall,
+	// mostLagCalls at most, when one is chosen for a call.
+	lagOfCall    = 100 * time.Millisecond
+	mostLagCalls = 4
+
+	// yieldAfter is how long an account waits for a place, when all are taken and
+	// nobody is idle, before the account that has most gives one up.
+	yieldAfter = time.Second
 
 	// refillPause is how long the replacement of a blank process waits after it
 	// was taken: starting one takes the processor from the call that took it.
 	refillPause = 50 * time.Millisecond
+
+	// When the machine is full, a runtime of which a process was started within
+	// reserveTime gets a blank one in place of a loaded one that has been idle for
+	// reserveIdle.
+	reserveTime = 10 * time.Second
+	reserveIdle = time.Second
 
 	// maxAttempts is how many processes one call tries when they refuse it.
 	maxAttempts = 8

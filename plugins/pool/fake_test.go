@@ -30,6 +30,8 @@ type process struct {
 	most     atomic.Int64
 	calls    atomic.Int64
 	builds   atomic.Int64
+	lag      atomic.Int64 // time.Duration
+	printed  string       // set before its end
 	reason   string
 	once     sync.Once
 	done     chan struct{}
@@ -73,6 +75,10 @@ func (p *process) Build(ctx context.Context, source string, _ []host.Dependency)
 func (p *process) Available() bool { return !p.Retired() && !p.blocked.Load() }
 
 func (p *process) Retired() bool { return p.ended() || p.draining.Load() || p.retired.Load() }
+
+func (p *process) Lag() time.Duration { return time.Duration(p.lag.Load()) }
+
+func (p *process) Printed() string { return p.printed }
 
 func (p *process) Drain(ctx context.Context) error {
 	p.draining.Store(true)
@@ -189,6 +195,13 @@ func (l *lab) running() []*process {
 		}
 	}
 	return ps
+}
+
+// mostAtOnce tells how many processes have run at once.
+func (l *lab) mostAtOnce() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.most
 }
 
 func (l *lab) launched() int {

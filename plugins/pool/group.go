@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,13 +19,17 @@ type member struct {
 	proc  Process
 	stock *stock
 	// group is set when the process has loaded a key, and never changed.
-	group atomic.Pointer[group]
+	group   atomic.Pointer[group]
+	secrets runtime.Secrets // that it was loaded with; not changed after group is set
 
-	evicted bool // to make room; guarded by Pool.mu
+	// Guarded by Pool.mu:
+	evicted bool    // to make room
+	tenant  *tenant // whose it is
 
 	// Guarded by the group's mu:
 	open     int  // calls
 	served   bool // had a call
+	answered int  // calls, up to soundCalls
 	draining bool // gets no more calls
 	loadedAt time.Time
 	lastUsed time.Time
@@ -51,8 +56,9 @@ func (m *member) ended() bool {
 
 // group has the processes of one key, and the calls that wait for one.
 type group struct {
-	pool *Pool
-	spec Spec
+	pool   *Pool
+	spec   Spec
+	tenant *tenant
 
 	mu      sync.Mutex
 	members []*member // that have not exited, draining ones too
@@ -61,14 +67,14 @@ type group struct {
 	starting    bool // a process is being got; there is never a second start
 	cancelStart context.CancelFunc
 
+	keep int // processes that are to be ready though nobody calls
+
 	served time.Time // when a process was loaded and there had been none
 
 	ended     error // why the key is gone for good
 	forgotten bool  // no longer in Pool.groups; look the key up again
 
-	failures int       // starts that failed in a row
-	retryAt  time.Time // no start before
-	lastErr  error     // of the last failed start
+	health
 }
 
 // wait says what a call had to wait for.
@@ -92,15 +98,22 @@ type grant struct {
 	err error
 }
 
-// take takes a slot on the process with the fewest open calls, or returns nil.
-// The first wins a draw, so that under light load the others fall idle.
+// take takes a slot on the process with the least to do, or returns nil. The
+// first wins a draw, so that under light load the others fall idle.
 func (g *group) take() *member {
 	var best *member
+	least := 0
 	for _, m := range g.members {
-		if m.draining || m.open >= g.pool.cfg.MaxCallsPerProcess || best != nil && m.open >= best.open || !m.proc.Available() {
+		if m.draining || m.open >= g.pool.cfg.MaxCallsPerProcess || best != nil && m.open >= least || !m.proc.Available() {
 			continue
 		}
-		best = m
+		load := m.open
+		if m.open > 0 && len(g.members) > 1 {
+			load += min(int(m.proc.Lag()/lagOfCall), mostLagCalls)
+		}
+		if best == nil || load < least {
+			best, least = m, load
+		}
 	}
 	if best != nil {
 		best.open++
@@ -125,9 +138,14 @@ func (g *group) enqueue(warm bool) (*waiter, error) {
 	if g.waiters.Len() >= g.pool.cfg.MaxWaiting {
 		return nil, ErrBusy
 	}
+	if g.tenant.waiting.Add(1) > int64(g.pool.cfg.MaxWaitingPerAccount) {
+		g.tenant.waiting.Add(-1)
+		return nil, ErrBusy
+	}
 	g.startIfNeeded()
 	if len(g.members) == 0 && !g.starting {
-		return nil, g.startError(true)
+		g.tenant.waiting.Add(-1)
+		return nil, g.startError(g.lastErr, true)
 	}
 	w := &waiter{warm: warm, cold: g.starting && !g.serving(), ready: make(chan grant, 1)}
 	w.place = g.waiters.PushBack(w)
@@ -178,7 +196,7 @@ func (g *group) dispatch() {
 	}
 	g.startIfNeeded()
 	if len(g.members) == 0 && !g.starting {
-		g.failWaiters(g.startError(true))
+		g.failWaiters(g.startError(g.lastErr, true))
 	}
 }
 
@@ -189,6 +207,7 @@ func (g *group) answer(w *waiter, got grant) {
 
 func (g *group) leave(w *waiter) {
 	g.waiters.Remove(w.place)
+	g.tenant.waiting.Add(-1)
 	w.place, w.served = nil, g.served
 }
 
@@ -198,19 +217,24 @@ func (g *group) failWaiters(err error) {
 	}
 }
 
-func (g *group) startError(backingOff bool) error {
+func (g *group) startError(err error, backingOff bool) error {
 	if g.ended != nil {
 		return g.ended
 	}
 	return &StartError{
-		Runtime: g.spec.Runtime, BackingOff: backingOff,
-		RetryAfter: max(0, time.Until(g.retryAt)), Err: g.lastErr,
+		Runtime: g.spec.Runtime, BackingOff: backingOff, Failures: g.failures,
+		RetryAfter: max(0, time.Until(g.retryAt)), Err: err,
 	}
 }
 
 // startIfNeeded begins to start a process, unless one is being started, the key
 // has as many as it may, or it is too soon after a failure.
 func (g *group) startIfNeeded() {
+	for _, m := range slices.Clone(g.members) {
+		if m.ended() {
+			g.bury(m) // it may be why nothing is to be started now
+		}
+	}
 	if g.starting || g.ended != nil || len(g.members) >= g.pool.cfg.MaxProcessesPerKey {
 		return
 	}
@@ -234,7 +258,7 @@ func (g *group) prepare(ctx context.Context) (*member, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := s.order()
+	o := s.order(g.tenant)
 	request, err := g.spec.Load(ctx)
 	if err != nil {
 		s.cancel(o)
@@ -254,7 +278,7 @@ func (g *group) prepare(ctx context.Context) (*member, error) {
 		if !errors.Is(err, host.ErrUnavailable) || attempt == 3 {
 			return nil, err
 		}
-		o = s.order()
+		o = s.order(g.tenant)
 	}
 }
 
@@ -263,6 +287,7 @@ func (g *group) prepare(ctx context.Context) (*member, error) {
 func (g *group) load(ctx context.Context, m *member, request host.LoadRequest) error {
 	limited, cancel := context.WithTimeout(ctx, g.pool.cfg.LoadTimeout)
 	defer cancel()
+	m.secrets = request.Secrets
 	err := m.proc.Load(limited, request)
 	var exit *host.ExitError
 	switch {
@@ -293,9 +318,13 @@ func (g *group) started(m *member, err error) {
 			g.pool.drain(m)
 		}
 	case err != nil:
-		g.failed(err)
+		if errors.Is(err, ErrFull) {
+			g.pool.counts.failed.Add(1)
+		} else {
+			g.failed(err, 0)
+		}
 		if len(g.members) == 0 {
-			g.failWaiters(g.startError(false))
+			g.failWaiters(g.startError(err, false))
 		}
 	default:
 		m.loadedAt = time.Now()
@@ -305,17 +334,8 @@ func (g *group) started(m *member, err error) {
 		}
 		g.members = append(g.members, m)
 		g.dispatch()
+		g.fill()
 	}
-}
-
-// failed notes a failed start and puts the next one off.
-func (g *group) failed(err error) {
-	g.pool.counts.failed.Add(1)
-	g.failures++
-	g.lastErr = err
-	g.retryAt = time.Now().Add(backoff(g.failures))
-	g.pool.log.Warn().Err(err).Str("key", g.spec.Key).Str("runtime", g.spec.Runtime).
-		Int("failures", g.failures).Time("retryAt", g.retryAt).Msg("no process could be started for a deployment")
 }
 
 // release gives a slot back; err is what became of the call.
@@ -324,13 +344,20 @@ func (g *group) release(m *member, now time.Time, err error) {
 	g.mu.Lock()
 	m.open--
 	m.lastUsed = now
-	g.failures = 0 // it came as far as serving calls
+	if !dying && m.answered < soundCalls && !errors.Is(err, host.ErrUnavailable) {
+		if m.answered++; m.answered == soundCalls {
+			g.failures = 0
+		}
+	}
 	idle := m.open == 0
 	if idle && !m.draining && !dying && m.proc.Retired() {
 		g.condemn(m) // it asked to be replaced, and has finished now
 	}
-	if g.waiters.Len() > 0 {
+	if g.waiters.Len() > 0 && !dying {
 		g.dispatch()
+	}
+	if !idle && now.Sub(g.lookedAt) >= lookInterval {
+		g.look(now)
 	}
 	g.mu.Unlock()
 	if idle && g.pool.hungry.Load() {
@@ -353,30 +380,18 @@ func (g *group) condemn(m *member) {
 func (g *group) exited(m *member) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for i, other := range g.members {
-		if other == m {
-			g.members = append(g.members[:i], g.members[i+1:]...)
-			g.unexpected(m)
-			break
-		}
-	}
+	g.bury(m)
 	if g.ended == nil {
 		g.dispatch()
+		g.fill()
 	}
 }
 
-// unexpected notes the end of a process that nobody asked to end. If it came
-// soon, and not by a call's doing, the key is crash-looping.
-func (g *group) unexpected(m *member) {
-	if m.draining || g.ended != nil {
-		return
-	}
-	g.pool.counts.exited.Add(1)
-	reason := m.proc.ExitReason()
-	g.pool.log.Warn().Str("key", g.spec.Key).Str("runtime", g.spec.Runtime).
-		Int("openCalls", m.open).Str("reason", reason).Msg("a process ended")
-	if !m.served && time.Since(m.loadedAt) < youngAge {
-		g.failed(fmt.Errorf("the process ended soon after it was loaded: %s", reason))
+// bury takes a process that has ended off the list, if it is there still.
+func (g *group) bury(m *member) {
+	if i := slices.Index(g.members, m); i >= 0 {
+		g.members = slices.Delete(g.members, i, i+1)
+		g.unexpected(m)
 	}
 }
 
@@ -400,14 +415,36 @@ func (g *group) retire(reason error) {
 }
 
 // sweep does what no call does: reaps the idle, looks again after a back-off,
-// forgets the key when nothing is left of it.
-func (g *group) sweep() {
+// forgets the key when nothing is left of it. It tells whether the key has fewer
+// processes than are to be kept because there is no room.
+func (g *group) sweep() (short bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.ended != nil {
-		return
+		return false
 	}
 	now := time.Now()
+	g.reap(now)
+	g.look(now)
+	if g.waiters.Len() > 0 {
+		g.dispatch()
+		return false
+	}
+	if g.keep > 0 {
+		return g.fill()
+	}
+	quiet := g.failures == 0 || now.After(g.retryAt.Add(lastBackoff))
+	if len(g.members) == 0 && !g.starting && quiet && !g.looping(now) {
+		g.forgotten = true
+		g.pool.forget(g)
+	}
+	return false
+}
+
+// reap drains the processes that nobody needs: one that is not the key's only one
+// sooner than that.
+func (g *group) reap(now time.Time) {
+	left := g.lasting()
 	for _, m := range g.members {
 		if now.Sub(m.loadedAt) >= youngAge {
 			g.failures = 0
@@ -415,19 +452,24 @@ func (g *group) sweep() {
 		if m.open > 0 || m.draining || m.ended() {
 			continue
 		}
-		if now.Sub(m.lastUsed) >= g.pool.cfg.IdleTimeout || m.proc.Retired() {
+		idle := now.Sub(m.lastUsed)
+		spare := idle >= g.pool.cfg.IdleTimeout || left > 1 && idle >= g.pool.cfg.SpareTimeout
+		if m.proc.Retired() || left > g.keep && spare {
 			g.condemn(m)
+			left--
 		}
 	}
-	if g.waiters.Len() > 0 {
-		g.dispatch()
-		return
+}
+
+// lasting counts the processes that are not on their way out.
+func (g *group) lasting() int {
+	n := 0
+	for _, m := range g.members {
+		if !m.draining && !m.ended() {
+			n++
+		}
 	}
-	quiet := g.failures == 0 || now.After(g.retryAt.Add(lastBackoff))
-	if len(g.members) == 0 && !g.starting && quiet {
-		g.forgotten = true
-		g.pool.forget(g)
-	}
+	return n
 }
 
 func (g *group) openOn(m *member) int {
@@ -436,14 +478,8 @@ func (g *group) openOn(m *member) int {
 	return m.open
 }
 
-func (g *group) waiting() int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.waiters.Len()
-}
-
-// idlest finds the process that has been idle longest, and since when.
-func (g *group) idlest() (*member, time.Time) {
+// idlest finds the process that has been idle longest.
+func (g *group) idlest() idle {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var found *member
@@ -453,9 +489,9 @@ func (g *group) idlest() (*member, time.Time) {
 		}
 	}
 	if found == nil {
-		return nil, time.Time{}
+		return idle{}
 	}
-	return found, found.lastUsed
+	return idle{m: found, since: found.lastUsed, kept: g.lasting() <= g.keep}
 }
 
 // surrender drains m to make room for another, if it is still idle.
@@ -463,6 +499,30 @@ func (g *group) surrender(m *member) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if m.open > 0 || m.draining || m.ended() {
+		return false
+	}
+	g.condemn(m)
+	return true
+}
+
+// lightest finds the process with the fewest calls.
+func (g *group) lightest() load {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	found := load{only: g.lasting() == 1}
+	for _, m := range g.members {
+		if !m.draining && !m.ended() && (found.m == nil || m.open < found.calls) {
+			found.m, found.calls = m, m.open
+		}
+	}
+	return found
+}
+
+// giveUp drains m with its calls, so that another account gets its place.
+func (g *group) giveUp(m *member) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if m.draining || m.ended() {
 		return false
 	}
 	g.condemn(m)

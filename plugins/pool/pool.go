@@ -7,12 +7,13 @@
 // per key, however many calls wait. A process serves one key for its whole
 // life: it is blank, then loaded, then drained or dead, and never anything again.
 //
-// The code is in four parts: group.go has the processes and the queue of one
-// key, stock.go the blank processes of one runtime, capacity.go the bound on all
-// of them together, and this file what others call.
+// The code is in six parts: group.go has the processes and the queue of one
+// key, health.go when it gets more or may start none, stock.go the blank processes
+// of one runtime, capacity.go the bound on all of them together, tenant.go the
+// share of each account, and this file what others call.
 //
 // Locks are taken in this order: a group's or a stock's, then the pool's. None
-// is held while a process is spoken to, but for Process.Available and Process.Retired.
+// is held while a process is spoken to, but for Process.Available, Retired and Lag.
 package pool
 
 import (
@@ -36,13 +37,17 @@ type Process interface {
 	Build(ctx context.Context, source string, dependencies []host.Dependency) (host.BuildResult, error)
 	Load(ctx context.Context, request host.LoadRequest) error
 	// Available says whether to give it a call, Retired that it will never take
-	// one again. Both are called under a lock: they must not block.
+	// one again, Lag how far it is behind its work while calls are open. They are
+	// called under a lock: they must not block.
 	Available() bool
 	Retired() bool
+	Lag() time.Duration
 	Drain(ctx context.Context) error
 	Kill()
 	Done() <-chan struct{}
 	ExitReason() string
+	// Printed is the end of what it has written outside any call, for its author.
+	Printed() string
 }
 
 var _ Process = (*host.Process)(nil)
@@ -55,6 +60,9 @@ type Spec struct {
 	// Key names the deployment. Everything else in a Spec must be the same
 	// whenever the key is.
 	Key string
+	// Account is whose the deployment is: accounts share the machine evenly when
+	// it is full.
+	Account string
 	// Runtime is the name of the runtime.
 	Runtime string
 	// Load fetches what a process must load. It is called only when a process
@@ -69,6 +77,9 @@ type Info struct {
 	Start time.Duration // until a process was started and loaded, when there was none
 	Queue time.Duration // until one had a free slot, after that
 	Run   time.Duration // inside the process
+	// Secrets are those that the process was given (host.LoadRequest), and that no
+	// other process has, if it Ran.
+	Secrets runtime.Secrets
 }
 
 // waited accounts for the time of a wait.
@@ -93,11 +104,13 @@ type Stats struct {
 	Keys      int // keys with a process, a start under way or a recent failure
 	OpenCalls int
 	Waiting   int // calls that wait for a process
+	Looping   int // keys that crash-loop
 	// Since the pool was made:
 	Launched  uint64 // processes
 	Failed    uint64 // launches and loads
 	Exited    uint64 // processes that ended without having been asked to
 	Evicted   uint64 // processes drained to make room for others
+	Added     uint64 // starts for a key whose processes were busy
 	ColdCalls uint64
 }
 
@@ -118,6 +131,7 @@ type Pool struct {
 	sealed    bool // nothing may be spawned any more
 	groups    map[string]*group
 	stocks    map[string]*stock
+	tenants   map[string]*tenant
 	retired   retiredKeys
 	processes map[*member]struct{} // every process that runs
 	reserved  int                  // launches that have a place but no process yet
@@ -133,7 +147,7 @@ type Pool struct {
 }
 
 type counts struct {
-	launched, failed, exited, evicted, cold atomic.Uint64
+	launched, failed, exited, evicted, added, cold atomic.Uint64
 }
 
 // New makes a pool and begins to start the blank processes that cfg asks for.
@@ -145,6 +159,7 @@ func New(cfg Config, launch Launcher, log zerolog.Logger) *Pool {
 		launching: make(chan struct{}, cfg.StartConcurrency),
 		groups:    map[string]*group{},
 		stocks:    map[string]*stock{},
+		tenants:   map[string]*tenant{},
 		retired:   retiredKeys{known: map[string]struct{}{}},
 		processes: map[*member]struct{}{},
 		freed:     make(chan struct{}),
@@ -182,7 +197,7 @@ func (p *Pool) Handle(ctx context.Context, spec Spec, call runtime.Call) (runtim
 		result, ended, err := m.handle(ctx, call)
 		if err == nil || !errors.Is(err, host.ErrUnavailable) {
 			info.Ran = err == nil || !errors.Is(err, host.ErrTooLarge)
-			info.Run = ended.Sub(since)
+			info.Run, info.Secrets = ended.Sub(since), m.secrets
 			return result, info, err
 		}
 		if attempt == maxAttempts {
@@ -212,6 +227,41 @@ func (p *Pool) Warm(ctx context.Context, spec Spec) error {
 	return err
 }
 
+// Keep has n processes of spec's key kept ready though nobody calls, no more than
+// Config.MaxProcessesPerKey; with 0 they end when they have been idle, as any. They
+// are started when there is room for them, again after one has ended, and evicted
+// last. An error means that the key cannot have any: ErrBusy, ErrRetired or ErrClosed.
+func (p *Pool) Keep(spec Spec, n int) error {
+	if n <= 0 && !p.knows(spec.Key) {
+		return nil
+	}
+	g, err := p.lockGroup(spec)
+	if err != nil {
+		return err
+	}
+	defer g.mu.Unlock()
+	g.keep = max(0, min(n, p.cfg.MaxProcessesPerKey))
+	g.fill()
+	return nil
+}
+
+func (p *Pool) knows(key string) bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.groups[key] != nil
+}
+
+// Status tells how a key is. One that the pool does not know is idle.
+func (p *Pool) Status(key string) Status {
+	p.mu.RLock()
+	g := p.groups[key]
+	p.mu.RUnlock()
+	if g == nil {
+		return Status{State: Idle}
+	}
+	return g.status()
+}
+
 // Retire ends a key for good: calls of it that wait get ErrRetired, as does
 // whoever asks for it later; open calls finish; its processes are drained.
 // It does not wait for that. A start under way is abandoned.
@@ -223,7 +273,7 @@ func (p *Pool) Retire(key string) {
 	}
 	p.retired.add(key)
 	g := p.groups[key]
-	delete(p.groups, key)
+	p.drop(g)
 	p.mu.Unlock()
 	if g != nil {
 		g.retire(ErrRetired)
@@ -260,7 +310,7 @@ func (p *Pool) Stats() Stats {
 	st := Stats{
 		Processes: len(p.processes), Keys: len(p.groups),
 		Launched: p.counts.launched.Load(), Failed: p.counts.failed.Load(), Exited: p.counts.exited.Load(),
-		Evicted: p.counts.evicted.Load(), ColdCalls: p.counts.cold.Load(),
+		Evicted: p.counts.evicted.Load(), Added: p.counts.added.Load(), ColdCalls: p.counts.cold.Load(),
 	}
 	p.mu.RUnlock()
 	for _, m := range p.running() {
@@ -271,7 +321,11 @@ func (p *Pool) Stats() Stats {
 	}
 	groups, stocks := p.all()
 	for _, g := range groups {
-		st.Waiting += g.waiting()
+		waiting, looping := g.condition()
+		st.Waiting += waiting
+		if looping {
+			st.Looping++
+		}
 	}
 	for _, s := range stocks {
 		st.Blank += s.count()
@@ -405,7 +459,7 @@ func (p *Pool) newGroup(spec Spec) (*group, error) {
 	if len(p.groups) >= 4*p.cfg.MaxProcesses+1024 {
 		return nil, ErrBusy
 	}
-	g := &group{pool: p, spec: spec}
+	g := &group{pool: p, spec: spec, tenant: p.tenantOf(spec.Account)}
 	g.waiters.Init()
 	p.groups[spec.Key] = g
 	return g, nil
@@ -467,8 +521,12 @@ func (p *Pool) janitor() {
 
 func (p *Pool) sweep() {
 	groups, stocks := p.all()
+	short := false
 	for _, g := range groups {
-		g.sweep()
+		short = g.sweep() || short
+	}
+	if short {
+		p.makeRoom(p.cfg.SpareTimeout)
 	}
 	for _, s := range stocks {
 		s.sweep()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluice-faas/sluice/plugins/host"
@@ -19,6 +20,8 @@ type stock struct {
 	name   string
 	target int
 
+	ready atomic.Int32 // len(blanks), for who holds another lock
+
 	buildSlots  chan struct{} // one per build under way
 	builderTurn chan struct{} // held while a builder is being got
 
@@ -27,7 +30,8 @@ type stock struct {
 	blanks    []*member // oldest first
 	orders    list.List // of *order; not empty only while blanks is
 	launching int
-	full      bool // the pool had no place for a replacement
+	full      bool      // the pool had no place for a replacement
+	orderedAt time.Time // last
 
 	failures int       // launches that failed, blanks that died, in a row
 	retryAt  time.Time // no replacement before
@@ -43,8 +47,9 @@ type stock struct {
 
 // order is somebody's wish for a blank process.
 type order struct {
-	place *list.Element // nil once delivered or cancelled
-	ready chan delivery // one delivery is sent, unless cancelled
+	tenant *tenant       // whose the process will be; nil: a builder's
+	place  *list.Element // nil once delivered or cancelled
+	ready  chan delivery // one delivery is sent, unless cancelled
 }
 
 type delivery struct {
@@ -61,20 +66,24 @@ func newStock(p *Pool, name string) *stock {
 	return s
 }
 
-// order asks for a blank process. It must be awaited or cancelled.
-func (s *stock) order() *order {
-	o := &order{ready: make(chan delivery, 1)}
+// order asks for a blank process, for t, or with nil for a builder. It must be
+// awaited or cancelled.
+func (s *stock) order(t *tenant) *order {
+	o := &order{tenant: t, ready: make(chan delivery, 1)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.orderedAt = time.Now()
 	if s.closed {
 		o.ready <- delivery{err: ErrClosed}
 		return o
 	}
 	if m := s.takeBlank(); m != nil {
 		s.pause()
+		s.pool.assign(m, t)
 		o.ready <- delivery{m: m}
 	} else {
 		o.place = s.orders.PushBack(o)
+		s.pool.want(t, 1)
 	}
 	s.launchWanted()
 	return o
@@ -89,7 +98,7 @@ func (s *stock) await(ctx context.Context, o *order) (*member, error) {
 	}
 	s.cancel(o)
 	if s.pool.hungry.Load() {
-		return nil, fmt.Errorf("%w: %w", errNoCapacity, ctx.Err())
+		return nil, fmt.Errorf("%w: %w", ErrFull, ctx.Err())
 	}
 	return nil, fmt.Errorf("wait for a blank process: %w", ctx.Err())
 }
@@ -98,8 +107,7 @@ func (s *stock) await(ctx context.Context, o *order) (*member, error) {
 func (s *stock) cancel(o *order) {
 	s.mu.Lock()
 	if o.place != nil {
-		s.orders.Remove(o.place)
-		o.place = nil
+		s.remove(o)
 		s.mu.Unlock()
 		s.pool.wakeStarving() // the launch meant for it may no longer be wanted
 		return
@@ -112,11 +120,22 @@ func (s *stock) cancel(o *order) {
 	}
 }
 
-// takeBlank is called with mu held, as is what follows it.
+// remove takes an order off the list. It and what follows need mu.
+func (s *stock) remove(o *order) {
+	s.orders.Remove(o.place)
+	o.place = nil
+	s.pool.want(o.tenant, -1)
+}
+
+func (s *stock) keep(blanks []*member) {
+	s.blanks = blanks
+	s.ready.Store(int32(len(blanks)))
+}
+
 func (s *stock) takeBlank() *member {
 	for len(s.blanks) > 0 {
 		m := s.blanks[0]
-		s.blanks = s.blanks[1:]
+		s.keep(s.blanks[1:])
 		if !m.ended() {
 			s.failures = 0
 			return m
@@ -125,7 +144,8 @@ func (s *stock) takeBlank() *member {
 	return nil
 }
 
-// deliver gives a blank process to whoever has waited longest, or keeps it.
+// deliver gives a blank process to whoever has waited longest of those whose
+// accounts have the fewest, or keeps it.
 func (s *stock) deliver(m *member) {
 	switch {
 	case s.closed:
@@ -133,15 +153,19 @@ func (s *stock) deliver(m *member) {
 	case s.orders.Len() > 0:
 		s.settle(delivery{m: m})
 	case len(s.blanks) < s.target && !m.ended():
-		s.blanks = append(s.blanks, m)
+		s.pool.assign(m, nil)
+		s.keep(append(s.blanks, m))
 	default:
 		s.pool.kill(m)
 	}
 }
 
 func (s *stock) settle(d delivery) {
-	o := s.orders.Remove(s.orders.Front()).(*order)
-	o.place = nil
+	o := s.pool.poorest(&s.orders)
+	s.remove(o)
+	if d.m != nil {
+		s.pool.assign(d.m, o.tenant)
+	}
 	o.ready <- d
 }
 
@@ -172,14 +196,25 @@ func (s *stock) pause() {
 
 func (s *stock) launchOne() {
 	m, err := s.launch()
+	if s.launched(m, err) {
+		s.pool.makeRoom(reserveIdle)
+	}
+}
+
+// launched takes in what came of a launch. It tells whether a replacement found no
+// place although orders came a moment ago: where the machine is full and
+// starts are many, one blank process more is worth an idle one, because each start
+// that has to evict a process first and then launch one takes many times as long.
+func (s *stock) launched(m *member, err error) (missed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.launching--
 	switch {
 	case err == nil:
 		s.deliver(m)
-	case errors.Is(err, errNoCapacity):
+	case errors.Is(err, ErrFull):
 		s.full = true
+		missed = time.Since(s.orderedAt) < reserveTime
 	default:
 		s.failed()
 		if s.orders.Len() > 0 {
@@ -187,6 +222,7 @@ func (s *stock) launchOne() {
 		}
 	}
 	s.launchWanted()
+	return missed
 }
 
 func (s *stock) failed() {
@@ -294,7 +330,7 @@ func (s *stock) exited(m *member) {
 	}
 	for i, blank := range s.blanks {
 		if blank == m {
-			s.blanks = append(s.blanks[:i], s.blanks[i+1:]...)
+			s.keep(append(s.blanks[:i], s.blanks[i+1:]...))
 			s.failed()
 			s.pool.log.Warn().Str("runtime", s.name).Str("reason", m.proc.ExitReason()).Msg("a blank process ended")
 			break
@@ -312,7 +348,7 @@ func (s *stock) close() {
 	for _, m := range s.blanks {
 		s.pool.kill(m)
 	}
-	s.blanks = nil
+	s.keep(nil)
 	if s.builder != nil {
 		s.pool.drain(s.builder)
 	}

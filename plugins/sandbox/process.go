@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -21,6 +22,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-plugin/runner"
+
+	"github.com/sluice-faas/sluice/plugins/sandbox/launch"
 )
 
 // lastWords is how long after a process's end its output is still read. The
@@ -36,6 +39,12 @@ type Command struct {
 	// MemoryMiB is the memory the process is meant to need. The kernel refuses
 	// it far more than that; keeping it near is the caller's work.
 	MemoryMiB int
+	// Files are the folders and files that it may read, beside its command and the
+	// libraries of the system. Without a sandbox it may read what the gateway may.
+	Files []string
+	// Sandbox shuts it in. With nil nothing does.
+	Sandbox *Sandbox
+	argv0   string // default: Path
 }
 
 // Inherited is the descriptor of Command.Inherit in the process.
@@ -53,6 +62,10 @@ type Process struct {
 	stderr    *os.File
 	proc      *os.Process
 	pidfd     int
+	inside    string // dir as the process sees it
+	user      int    // its own; 0 if it has the gateway's
+	userLeft  bool
+	egress    net.Listener
 	exited    chan struct{}
 	read      chan struct{}
 
@@ -68,7 +81,11 @@ var _ runner.Runner = (*Process)(nil)
 // New returns a process that is not started. Its environment is env and nothing
 // else. It runs in dir, its own folder, and its socket must be there.
 func New(c Command, env []string, dir string) *Process {
-	return &Process{command: c, env: env, dir: dir, pidfd: -1, exited: make(chan struct{}), read: make(chan struct{}), handshake: newHandshake()}
+	inside := dir
+	if c.Sandbox.On() && c.Sandbox.plan.files {
+		inside = insideRun
+	}
+	return &Process{command: c, env: env, dir: dir, inside: inside, pidfd: -1, exited: make(chan struct{}), read: make(chan struct{}), handshake: newHandshake()}
 }
 
 // Start starts the process. It fails if Kill came first.
@@ -79,64 +96,118 @@ func (p *Process) Start(ctx context.Context) error {
 	if !filepath.IsAbs(p.command.Path) {
 		return fmt.Errorf("start %s: not an absolute path", p.command.Path)
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.killed {
-		return fmt.Errorf("start %s: killed before it started", p.command.Path)
-	}
-	if err := p.spawn(); err != nil {
+	if err := p.start(); err != nil {
+		p.closeEgress()
+		p.leaveUser() // the process, if there is one, is dead or about to be
 		return fmt.Errorf("start %s: %w", p.command.Path, err)
-	}
-	go p.reap()
-	go p.handshake.read(p.stdout, p.exited)
-	if err := limit(p.pid, p.command.MemoryMiB); err != nil {
-		p.killLocked()
-		closeAll(p.stderr) // go-plugin will not read them
-		_ = p.handshake.line.Close()
-		return fmt.Errorf("limit %s: %w", p.command.Path, err)
 	}
 	return nil
 }
 
-// spawn opens the pipes and starts the process on the spawning thread.
-func (p *Process) spawn() (err error) {
-	var files []*os.File // the child's ends, closed here whatever happens
-	defer func() {
-		for _, f := range files {
-			_ = f.Close()
+func (p *Process) start() error {
+	order, err := p.prepare()
+	if err != nil {
+		return err
+	}
+	var control *talk
+	var theirs *os.File
+	if order != nil {
+		if control, theirs, err = newTalk(); err != nil {
+			return err
 		}
+		defer control.close()
+	}
+	if err := p.spawn(theirs); err != nil {
+		return err
+	}
+	go p.reap()
+	go p.handshake.read(p.stdout, p.exited)
+	if order == nil {
+		err = limit(p.PID(), p.command.MemoryMiB)
+	} else {
+		preferToKill(p.PID())
+		err = p.become(control, *order)
+	}
+	if err != nil {
+		_ = p.Kill(context.Background()) // never fails
+		<-p.exited
+		closeAll(p.stderr) // go-plugin will not read them
+		_ = p.handshake.line.Close()
+	}
+	return err
+}
+
+// become waits until the launcher has become the command.
+func (p *Process) become(control *talk, order launch.Order) error {
+	listener, err := control.order(order)
+	if err != nil {
+		return err
+	}
+	if listener != nil {
+		p.mu.Lock()
+		p.egress = listener
+		p.mu.Unlock()
+	}
+	return nil
+}
+
+// spawn opens the pipes and starts the process, or the launcher with its side of
+// the socket, on the spawning thread.
+func (p *Process) spawn(control *os.File) (err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var files []*os.File // the child's ends, closed here whatever happens
+	if control != nil {
+		files = append(files, control)
+	}
+	defer func() {
+		closeAll(files...)
 		if err != nil {
 			closeAll(p.stdout, p.stderr)
 		}
 	}()
+	if p.killed {
+		return errors.New("killed before it started")
+	}
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return err
 	}
+	given := []*os.File{null}
 	files = append(files, null)
 	for _, ours := range []**os.File{&p.stdout, &p.stderr} {
 		r, w, err := os.Pipe()
 		if err != nil {
 			return err
 		}
-		*ours, files = r, append(files, w)
+		*ours, files, given = r, append(files, w), append(given, w)
 	}
-	given := files
+	if control != nil {
+		given = append(given, p.command.Inherit, control)
+		p.proc, err = p.command.Sandbox.startLauncher(given, &p.pidfd)
+	} else {
+		err = p.spawnDirectly(given)
+	}
+	if err != nil {
+		return err
+	}
+	p.pid = p.proc.Pid
+	return nil
+}
+
+// spawnDirectly starts the command itself.
+func (p *Process) spawnDirectly(files []*os.File) (err error) {
 	if p.command.Inherit != nil {
-		given = append(given[:len(given):len(given)], p.command.Inherit)
+		files = append(files, p.command.Inherit)
 	}
-	attr := &os.ProcAttr{Dir: p.dir, Env: append([]string{}, p.env...), Files: given, Sys: &syscall.SysProcAttr{
+	attr := &os.ProcAttr{Dir: p.dir, Env: p.environment(), Files: files, Sys: &syscall.SysProcAttr{
 		Setsid:    true,            // own session, hence own group and no terminal
 		Pdeathsig: syscall.SIGKILL, // see spawner
 		PidFD:     &p.pidfd,
 	}}
 	argv := append([]string{p.command.Path}, p.command.Args...)
 	onSpawner(func() { p.proc, err = os.StartProcess(p.command.Path, argv, attr) })
-	if err != nil {
-		return err
-	}
-	p.pid = p.proc.Pid
-	return nil
+	return err
 }
 
 func closeAll(files ...*os.File) {
@@ -163,6 +234,7 @@ func (p *Process) reap() {
 	limit := time.Now().Add(lastWords)
 	_ = p.stdout.SetReadDeadline(limit)
 	_ = p.stderr.SetReadDeadline(limit)
+	p.leaveUser()
 	close(p.exited)
 }
 
@@ -275,13 +347,17 @@ func (p *Process) PluginToHost(network, address string) (string, string, error) 
 	if network != "unix" {
 		return "", "", fmt.Errorf("the runtime listens on %q, it must be a unix socket", network)
 	}
-	if filepath.Dir(filepath.Clean(address)) != filepath.Clean(p.dir) {
+	if filepath.Dir(filepath.Clean(address)) != filepath.Clean(p.inside) {
 		return "", "", fmt.Errorf("the runtime listens on %q, it must be a socket in PLUGIN_UNIX_SOCKET_DIR", address)
+	}
+	address = filepath.Join(p.dir, filepath.Base(address))
+	if info, err := os.Lstat(address); err == nil && info.Mode().Type() != os.ModeSocket {
+		return "", "", fmt.Errorf("the runtime listens on %q, which is no socket", address)
 	}
 	return network, address, nil
 }
 
-// HostToPlugin changes nothing: both see the same files.
+// HostToPlugin changes nothing: go-plugin does not use it.
 func (p *Process) HostToPlugin(network, address string) (string, string, error) {
 	return network, address, nil
 }

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,12 +18,27 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sluice-faas/sluice/plugins/sandbox"
+	"github.com/sluice-faas/sluice/plugins/sandbox/launch"
 )
 
 func TestMain(m *testing.M) {
+	launch.Main()
+	if len(os.Args) > 1 && os.Args[1] == "as-gateway" {
+		if err := asGateway(os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	goleak.VerifyTestMain(m,
 		// The thread that starts processes is kept for the program's life.
-		goleak.IgnoreAnyFunction("github.com/sluice-faas/sluice/plugins/sandbox.spawn"))
+		goleak.IgnoreAnyFunction("github.com/sluice-faas/sluice/plugins/sandbox.spawn"),
+		goleak.Cleanup(func(code int) {
+			if dir, err := hostile(); err == nil {
+				_ = os.RemoveAll(dir) // in the system's folder for such things
+			}
+			os.Exit(code)
+		}))
 }
 
 // shell starts a script and reads its outputs to the end, as go-plugin does.
@@ -35,6 +52,7 @@ func shell(t *testing.T, script string, env ...string) (p *sandbox.Process, stdo
 		out()
 		err()
 		_ = p.Wait(context.Background()) // its error is the process's status
+		_ = p.Egress().Close()           // its folder is gone
 	})
 	return p, out, err
 }
@@ -86,19 +104,26 @@ func TestOnlyTheHandshakeLineOfStdoutIsPassedOn(t *testing.T) {
 	}
 }
 
-func TestTheEnvironmentIsWhatWasGiven(t *testing.T) {
+func TestTheEnvironmentIsWhatWasGivenAndTheWayToTheProxy(t *testing.T) {
 	t.Setenv("VAULT_TOKEN", "s.secret")
-	for _, env := range [][]string{nil, {"A=1"}} {
-		p := sandbox.New(sandbox.Command{Path: "/usr/bin/env"}, env, t.TempDir())
+	for _, env := range [][]string{nil, {"A=1", "PLUGIN_UNIX_SOCKET_DIR=/elsewhere"}} {
+		p := sandbox.New(sandbox.Command{Path: "/bin/sh", Args: []string{"-c", "exec /usr/bin/env >&2"}}, env, t.TempDir())
 		require.NoError(t, p.Start(context.Background()))
+		said := read(p.Stderr())
 		read(p.Stdout())()
-		read(p.Stderr())()
+		seen := strings.Split(strings.TrimSpace(said()), "\n")
 		require.NoError(t, p.Wait(context.Background()))
-		want := "without a handshake line"
-		if env != nil {
-			want = `printed "A=1"`
+		require.NoError(t, p.Egress().Close())
+		want := []string{
+			"HTTP_PROXY=http://127.0.0.1:3128", "http_proxy=http://127.0.0.1:3128", "HTTPS_PROXY=http://127.0.0.1:3128",
+			"https_proxy=http://127.0.0.1:3128", "NO_PROXY=", "no_proxy=", "SLUICE_EGRESS=unix:" + p.Dir() + "/egress.sock",
 		}
-		require.ErrorContains(t, p.HandshakeError(), want)
+		if env != nil {
+			want = append(want, "A=1", "PLUGIN_UNIX_SOCKET_DIR="+p.Dir())
+		}
+		// The shell's own.
+		seen = slices.DeleteFunc(seen, func(e string) bool { return strings.HasPrefix(e, "PWD=") })
+		require.ElementsMatch(t, want, seen)
 	}
 }
 

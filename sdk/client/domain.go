@@ -14,6 +14,9 @@ type Domain struct {
 	Name      string    `json:"domain"`
 	CreatedAt time.Time `json:"createdAt"`
 	CreatedBy string    `json:"createdBy"`
+	// PrivateAddresses lets lambdas reach these hosts also where they have loopback,
+	// private or shared addresses.
+	PrivateAddresses bool `json:"privateAddresses"`
 }
 
 // Domains reads the whitelist.
@@ -29,8 +32,18 @@ func (c *Client) Domains(ctx context.Context) ([]Domain, error) {
 // AddDomain puts a host name, or *. before one, on the whitelist. One that is
 // there already is refused with status 409.
 func (c *Client) AddDomain(ctx context.Context, name string) (*Domain, error) {
+	return c.addDomain(ctx, map[string]any{"timestamp": 0, "domain": name, "id": -1})
+}
+
+// AddPrivateDomain is AddDomain of hosts that lambdas may reach also where they have
+// loopback, private or shared addresses.
+func (c *Client) AddPrivateDomain(ctx context.Context, name string) (*Domain, error) {
+	return c.addDomain(ctx, map[string]any{"timestamp": 0, "domain": name, "id": -1, "privateAddresses": true})
+}
+
+func (c *Client) addDomain(ctx context.Context, body map[string]any) (*Domain, error) {
 	k := c.management(http.MethodPost, "proxy-settings")
-	k.body = map[string]any{"timestamp": 0, "domain": name, "id": -1}
+	k.body = body
 	a, err := c.do(ctx, k)
 	if err != nil {
 		return nil, fmt.Errorf("add domain: %w", err)

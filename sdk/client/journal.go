@@ -17,7 +17,7 @@ type LogLine struct {
 	Version   int    `json:"version"`
 }
 
-// Query narrows what Logs, ExportLogs, Invocations and Activities give. What is
+// Query narrows what Logs, ExportLogs, Invocations, Activities and Attempts give. What is
 // zero is not asked for: then the gateway decides.
 type Query struct {
 	LambdaID  string
@@ -27,6 +27,9 @@ type Query struct {
 	RequestID string
 	States    []string // of invocations
 	Noun      string   // of activities
+	Verdict   string   // of attempts: allowed, refused or failed
+	Rules     []string // of attempts
+	Host      string   // of attempts
 	Oldest    bool     // the oldest first, of log lines and invocations
 	Limit     int
 	Cursor    string // of the answer before
@@ -43,6 +46,8 @@ func (q Query) values() url.Values {
 	set("text", q.Text)
 	set("requestId", q.RequestID)
 	set("noun", q.Noun)
+	set("verdict", q.Verdict)
+	set("host", q.Host)
 	set("cursor", q.Cursor)
 	if !q.From.IsZero() {
 		set("startTimestamp", strconv.FormatInt(q.From.UnixMilli(), 10))
@@ -56,7 +61,7 @@ func (q Query) values() url.Values {
 	if q.Limit > 0 {
 		set("limit", strconv.Itoa(q.Limit))
 	}
-	v["filterLevels"], v["invocationStates"] = q.Levels, q.States
+	v["filterLevels"], v["invocationStates"], v["rule"] = q.Levels, q.States, q.Rules
 	return v
 }
 

@@ -31,6 +31,9 @@ type Options struct {
 	// LogFile takes the JSON log, instead of Output: under load, reading it from a
 	// pipe would cost the machine more than writing it.
 	LogFile string
+	// Sys are the namespaces and the user that the gateway starts in; default: the
+	// caller's. Its process group and its death with its parent are seen to here.
+	Sys syscall.SysProcAttr
 	// StartTimeout is how long dev.json may take; default 60 s.
 	StartTimeout time.Duration
 }
@@ -192,6 +195,8 @@ func (g *Gateway) launch() error {
 		defer func() { _ = file.Close() }() // the child has its own
 		g.cmd.Stdout = file
 	}
+	sys := g.options.Sys
+	g.cmd.SysProcAttr = &sys
 	g.cmd.WaitDelay = 5 * time.Second // a process it left behind may hold the pipes
 	if err := start(g.cmd); err != nil {
 		return fmt.Errorf("start %s: %w", g.options.Binary, err)

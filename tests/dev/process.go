@@ -32,7 +32,10 @@ var starts = sync.OnceValue(func() chan<- func() {
 
 // start starts cmd in a process group of its own; it dies with this program.
 func start(cmd *exec.Cmd) error {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Setpgid, cmd.SysProcAttr.Pdeathsig = true, syscall.SIGKILL
 	result := make(chan error)
 	starts() <- func() { result <- cmd.Start() }
 	return <-result

@@ -58,6 +58,7 @@ Reference: https://github.com/LivePersonInc/faas-cli#get
 		"push":                           testLPFPush,
 		"pull":                           testLPFPull,
 		"invoke":                         testLPFInvoke,
+		"invoke --local":                 testLPFInvokeLocally,
 		"deployments that are refused":   testLPFRefusedDeployments,
 		"a redeployment is waited for to its end": testLPFRedeployment,
 		"a deployment that fails":                 testLPFFailedDeployment,

@@ -2,8 +2,8 @@
 
 import * as acorn from 'acorn';
 import { type BuildRequest, type BuildResponse, type Dependency, type Diagnostic, Severity } from './codec.ts';
-import { compile, encodeArtifact, FILE, isAvailable, missing } from './load.ts';
-import { PACKAGES } from './packages.ts';
+import { compile, encodeArtifact, FILE } from './load.ts';
+import { dependencies as installedDependencies, find, missing } from './packages.ts';
 import { type Names, type NameUse, type Node, type Place, resolve } from './scope.ts';
 
 /** The longest source, in characters. */
@@ -37,7 +37,7 @@ function check({ source, dependencies }: BuildRequest): Diagnostic[] {
       locations: true,
     });
     const names = resolve(program);
-    return [...unknown, ...contract(program, names), ...names.globals(GLOBALS).flatMap(use), ...engine(source)];
+    return [...unknown, ...contract(program, names), ...names.globals(GLOBALS).flatMap(use), ...names.imports.flatMap(imported), ...engine(source)];
   } catch (fault) {
     return [...unknown, syntax(fault)];
   }
@@ -45,9 +45,9 @@ function check({ source, dependencies }: BuildRequest): Diagnostic[] {
 
 /** The fault of a dependency that is not there, or not in that version; without a version any will do. */
 function installed({ name, version }: Dependency): Diagnostic[] {
-  const found = PACKAGES.find((p) => p.name === name);
+  const found = installedDependencies().find((p) => p.name === name);
   if (found !== undefined && (version === '' || version === found.version)) return [];
-  const remedy = found === undefined ? missing(name) : `Version ${found.version} is installed: ask for that, or for none.`;
+  const remedy = found === undefined ? missing(name) : `Version ${found.version} is installed: ask for that or for none, or choose a runtime that has another.`;
   return [error('dependency', `There is no dependency ${name} ${version}. ${remedy}`)];
 }
 
@@ -261,8 +261,14 @@ function required(global: NameUse): Diagnostic[] {
   const call = global.outer?.node;
   if (call?.type !== 'CallExpression' || call.callee !== global.node) return [];
   const id = constant(call.arguments[0]);
-  if (id === undefined || isAvailable(id)) return [];
+  if (id === undefined || find(id) !== undefined) return [];
   return [at(call, error('dependency', missing(id)))];
+}
+
+function imported(node: acorn.ImportExpression): Diagnostic[] {
+  const id = constant(node.source);
+  if (id === undefined || find(id) !== undefined) return [];
+  return [at(node, error('dependency', missing(id)))];
 }
 
 /** Called or constructed: f(), new f(), (0, f)(), f?.(), f.call(), f.apply(). */

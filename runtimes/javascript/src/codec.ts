@@ -133,6 +133,17 @@ const reader = (message: Buffer): Reader => new Reader(message);
 
 // Requests
 
+/** Whether a DescribeRequest asks for the declarations of the packages. */
+export function decodeDescribeRequest(bytes: Buffer): boolean {
+  const r = new Reader(bytes);
+  let packageTypes = false;
+  for (let tag = r.tag(); tag !== 0; tag = r.tag()) {
+    if (tag === 0x08) packageTypes = r.bool();
+    else r.skip(tag);
+  }
+  return packageTypes;
+}
+
 export function decodeBuildRequest(message: Buffer): BuildRequest {
   const r = reader(message);
   const request: BuildRequest = { source: '', dependencies: [] };

@@ -2,7 +2,7 @@
 
 import type { DescribeResponse } from './codec.ts';
 import lambdaTypes from './lambda.d.ts.txt';
-import { PACKAGES } from './packages.ts';
+import { dependencies, installed, packageTypes } from './packages.ts';
 import toolbeltTypes from './toolbelt/toolbelt.d.ts.txt';
 
 declare const VERSION: string;
@@ -14,13 +14,16 @@ const SAMPLE = `function lambda(input, callback) {
 }
 `;
 
-export function describeRuntime(): DescribeResponse {
+/** withTypes adds the declarations of the packages, about a megabyte. */
+export function describeRuntime(withTypes: boolean): DescribeResponse {
+  const { name, label } = installed();
+  const node = `Node.js ${process.versions.node.split('.')[0]!}`;
   return {
-    name: 'javascript',
-    displayName: `Node.js ${process.versions.node.split('.')[0]!}`,
+    name,
+    displayName: label === '' ? node : `${node} (${label})`,
     version: VERSION,
-    dependencies: [...PACKAGES],
+    dependencies: dependencies(),
     sampleSource: SAMPLE,
-    typeDeclarations: { 'lambda.d.ts': lambdaTypes, 'toolbelt.d.ts': toolbeltTypes },
+    typeDeclarations: { 'lambda.d.ts': lambdaTypes, 'toolbelt.d.ts': toolbeltTypes, ...(withTypes ? packageTypes() : {}) },
   };
 }

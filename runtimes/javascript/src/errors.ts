@@ -3,11 +3,10 @@
 
 import { type Failure, FailureKind, Level } from './codec.ts';
 import { cut, print, safeJson } from './json.ts';
-import { FILE } from './load.ts';
-import { errors, includes, isError as isNativeError, slice, split, startsWith, string } from './primordials.ts';
+import { errors, isError as isNativeError, string } from './primordials.ts';
+import { cleanStack } from './stack.ts';
 
 const MAX_MESSAGE = 32 << 10; // bytes
-const MAX_STACK = 16 << 10;
 const MAX_ORIGINAL = 8 << 10; // characters of a value in a log entry
 
 const INCORRECT_FORMAT = 'Received error in an incorrect format. Please provide an error object to the callback.';
@@ -93,29 +92,6 @@ function isRuntimeException(error: Error): boolean {
   return (
     constructor === errors.TypeError || constructor === errors.SyntaxError || constructor === errors.ReferenceError
   );
-}
-
-/** The author's part of a stack: without frames of the runtime, and nothing below the author's first. */
-export function cleanStack(stack: unknown): string {
-  if (typeof stack !== 'string') return '';
-  const lines = split(cut(stack, MAX_STACK), '\n');
-  let kept = '';
-  let end = 0;
-  for (let i = 0; i < lines.length; i++) {
-    const line = lines[i]!;
-    const isFrame = startsWith(line, '    at ');
-    if (isFrame && isOurs(line)) continue;
-    kept += i === 0 ? line : `\n${line}`;
-    if (!isFrame || includes(line, AUTHORS)) end = kept.length;
-  }
-  return end === 0 ? kept : slice(kept, 0, end);
-}
-
-const AUTHORS = `${FILE}:`;
-const OURS = `${__dirname}/`;
-
-function isOurs(line: string): boolean {
-  return includes(line, OURS) || includes(line, 'node:internal/');
 }
 
 /** One line that names an error, for reasons and for the deployment's failure. */

@@ -10,6 +10,8 @@ import type { CallId } from './wire.ts';
 export interface Invocation {
   readonly id: CallId;
   readonly debug: boolean;
+  /** When its time is over, by the clock of monotonic(). */
+  readonly deadline: number;
   /** It has no outcome yet, and somebody waits for one. */
   open: boolean;
   /** Its result has been written, so its id means nothing to the host any more. */

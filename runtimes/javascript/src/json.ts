@@ -2,11 +2,12 @@
 
 import { inspect, types } from 'node:util';
 import { byteLength, isArray, isError, isFinite, jsonStringify, quote, slice, string } from './primordials.ts';
+import { cleanStack, withoutOurFrames } from './stack.ts';
 
 /** How node prints a value, bounded. */
 export function print(value: unknown, maxCharacters: number): string {
   try {
-    return inspect(value, { maxStringLength: maxCharacters });
+    return withoutOurFrames(inspect(value, { maxStringLength: maxCharacters }));
   } catch {
     return '[a value that cannot be printed]';
   }
@@ -62,7 +63,7 @@ function standIn(key: string, value: unknown): unknown {
 function object(value: object): unknown {
   if (isError(value)) {
     const { name, message, stack } = value;
-    return { ...(value as object), name, message, stack };
+    return { ...(value as object), name, message, stack: typeof stack === 'string' ? cleanStack(stack) : stack };
   }
   if (types.isMap(value) || types.isSet(value) || types.isRegExp(value) || types.isPromise(value)) {
     return inspect(value);

@@ -1,8 +1,7 @@
 // Reads user code: an ordinary CommonJS module with a function named lambda.
 
-import { isBuiltin } from 'node:module';
 import { compileFunction, constants } from 'node:vm';
-import { isToolbelt } from './packages.ts';
+import { importAs, type Parts, requireWith } from './require.ts';
 
 /** The author's function. */
 export type Lambda = (input: unknown, callback: (error?: unknown, result?: unknown) => void) => unknown;
@@ -41,9 +40,10 @@ export function compile(source: string): (...module: unknown[]) => unknown {
   ) as (...module: unknown[]) => unknown;
 }
 
-/** Runs the module and returns its lambda. Throws what the author's code throws. toolbelt gives the module of that name. */
-export function load(source: string, toolbelt: () => unknown): Lambda {
-  const require = requireWith(toolbelt);
+/** Runs the module and returns its lambda. Throws what the author's code throws. parts gives the parts of the runtime that it requires. */
+export function load(source: string, parts: () => Parts): Lambda {
+  const require = requireWith(parts);
+  if (source.includes('import')) importAs(require);
   const module = { exports: {} as unknown, id: FILE, filename: FILE, loaded: false, children: [], paths: [], require };
   const run = compile(source);
   const found = Reflect.apply(run, module.exports, [module.exports, require, module, FILE, '.']);
@@ -51,28 +51,6 @@ export function load(source: string, toolbelt: () => unknown): Lambda {
   if (typeof found === 'function') return found as Lambda;
   if (typeof module.exports === 'function') return module.exports as Lambda;
   throw new Error('The source has no function named lambda after it was read. Declare it at the top level: function lambda(input, callback) { … }');
-}
-
-const builtin = process.getBuiltinModule.bind(process) as (id: string) => unknown;
-
-/** What may be required: Node's built-in modules and the toolbelt. */
-export function isAvailable(id: string): boolean {
-  return isBuiltin(id) || isToolbelt(id);
-}
-
-/** The remedy for a module that is not there, in diagnostics and at run time. */
-export function missing(id: string): string {
-  if (/^\.{0,2}\//.test(id)) return `Cannot find module '${id}'. A lambda is one file; put what it needs into it.`;
-  return `Cannot find module '${id}'. A lambda can require Node.js built-in modules, such as crypto or https, and lp-faas-toolbelt (core-functions-toolbelt is the same); no other packages are installed.`;
-}
-
-function requireWith(toolbelt: () => unknown): object {
-  const find = (id: string): string => {
-    if (typeof id === 'string' && isAvailable(id)) return id;
-    throw Object.assign(new Error(missing(id)), { code: 'MODULE_NOT_FOUND' });
-  };
-  const require = (id: string): unknown => (isToolbelt(find(id)) ? toolbelt() : builtin(id));
-  return Object.assign(require, { resolve: find, cache: {}, main: undefined });
 }
 
 /** Makes the lambda's variables the whole environment. */

@@ -21,6 +21,7 @@ export const clearTicker = clearInterval;
 export const soon = setImmediate;
 export const nextTick = process.nextTick.bind(process) as (callback: () => void) => void;
 export const min = Math.min;
+export const max = Math.max;
 export const floor = Math.floor;
 export const string = String;
 export const number = Number;

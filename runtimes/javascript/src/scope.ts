@@ -31,6 +31,8 @@ export interface Names {
   globals(names: ReadonlySet<string>): NameUse[];
   /** Whether the name is used where the source declares it. */
   uses(name: string): boolean;
+  /** Every import(…), in the order of the source. */
+  readonly imports: readonly acorn.ImportExpression[];
 }
 
 /** Resolves the names of a program. */
@@ -43,6 +45,7 @@ export function resolve(program: acorn.Program): Names {
 class Walker {
   private scope: Scope = { names: new Set(), isFunction: true, outer: undefined };
   private readonly found: Use[] = [];
+  private readonly imports: acorn.ImportExpression[] = [];
   private place: Place | undefined;
 
   program(node: acorn.Program): void {
@@ -53,6 +56,7 @@ class Walker {
     return {
       globals: (names) => this.found.filter(({ node, scope }) => names.has(node.name) && !isDeclared(scope, node.name)),
       uses: (name) => this.found.some(({ node, scope }) => node.name === name && isDeclared(scope, name)),
+      imports: this.imports,
     };
   }
 
@@ -122,6 +126,10 @@ class Walker {
       case 'BinaryExpression':
       case 'LogicalExpression':
         this.operands(node);
+        return;
+      case 'ImportExpression':
+        this.imports.push(node);
+        this.children(node);
         return;
       case 'LabeledStatement':
         this.visit(node.body);

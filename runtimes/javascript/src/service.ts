@@ -2,21 +2,26 @@
 
 import type { RecordArea } from './area.ts';
 import type * as builder from './build.ts';
-import { decodeBuildRequest, decodeLoadRequest, type LoadFailure, type LoadRequest, Level, writeBuildResponse, writeDescribeResponse, writeLoadResponse } from './codec.ts';
+import { decodeBuildRequest, decodeDescribeRequest, decodeLoadRequest, type LoadFailure, type LoadRequest, Level, writeBuildResponse, writeDescribeResponse, writeLoadResponse } from './codec.ts';
 import { Recorder, replaceConsole } from './console.ts';
 import { describeRuntime } from './describe.ts';
 import { openWayOut } from './egress.ts';
-import { cleanStack, describe } from './errors.ts';
+import { describe } from './errors.ts';
 import { exit, watchExits } from './exits.ts';
 import { expectSource } from './fetch.ts';
 import { current } from './invocation.ts';
 import { type Artifact, decodeArtifact, FILE, type Lambda, load, setEnvironment } from './load.ts';
-import { byteLength, jsonParse, jsonStringify, soon } from './primordials.ts';
+import { byteLength, jsonParse, jsonStringify, max, monotonic, soon } from './primordials.ts';
 import { MAX_KEY, MAX_VALUE } from './requests.ts';
+import type { Parts } from './require.ts';
 import { type Methods, Status, StatusError, type Unary } from './server.ts';
 import { Session } from './session.ts';
+import { cleanStack } from './stack.ts';
 import type * as toolbelt from './toolbelt/index.ts';
 import { Reader, type Writer } from './wire.ts';
+
+/** The longest that anything of the toolbelt waits outside of calls, milliseconds. */
+const MAX_CALL = 30_000;
 
 /** One process's life: blank, then loaded. */
 export class Service {
@@ -24,6 +29,8 @@ export class Service {
   private readonly recorder: Recorder;
   private state: 'blank' | 'loading' | 'failed' | 'loaded' = 'blank';
   private failLoading: ((failure: LoadFailure) => void) | undefined;
+  /** What the toolbelt reads, whatever user code does to process.env. */
+  private environment: Readonly<Record<string, string | undefined>> = {};
 
   constructor(area: RecordArea) {
     this.session = new Session(area, () => exit(0));
@@ -38,8 +45,8 @@ export class Service {
   methods(shutDown: () => void): Methods {
     return {
       unary: {
-        '/faas.runtime.v1.RuntimeService/Describe': (_, response, reply) => {
-          writeDescribeResponse(response, describeRuntime());
+        '/faas.runtime.v1.RuntimeService/Describe': (message, response, reply) => {
+          writeDescribeResponse(response, describeRuntime(decodeDescribeRequest(message)));
           reply();
         },
         '/faas.runtime.v1.RuntimeService/Build': this.build,
@@ -93,15 +100,12 @@ export class Service {
     soon(done);
   };
 
-  private made: toolbelt.Made | undefined;
-
   /** The toolbelt is read from a file of its own: not every lambda needs it. */
-  private readonly toolbelt = (): object => {
-    if (this.made !== undefined) return this.made.module;
+  private readonly toolbelt = (): Parts => {
     // eslint-disable-next-line @typescript-eslint/no-require-imports
     const { make } = require('./toolbelt.cjs') as typeof toolbelt;
     const { requests } = this.session;
-    this.made = make({
+    return make({
       read: (key, timeout) => requests.read(key, timeout),
       update: (key, value) => requests.update(key, value),
       jsonParse,
@@ -112,14 +116,21 @@ export class Service {
       },
       maxKey: MAX_KEY,
       maxValue: MAX_VALUE,
+      environment: this.environment,
+      // eslint-disable-next-line @typescript-eslint/no-require-imports -- as large as the rest of the runtime: read when it is used
+      jsforce: () => require('./jsforce.cjs') as unknown,
+      remaining: () => {
+        const deadline = current()?.deadline;
+        return deadline === undefined ? MAX_CALL : max(deadline - monotonic(), 0);
+      },
     });
-    return this.made.module;
   };
 
   /** Lays out the process for user code, before any of it runs. */
   private prepare(request: LoadRequest): void {
     this.recorder.limit(request.limits);
     replaceConsole(this.recorder);
+    this.environment = request.environment;
     setEnvironment(request.environment);
     process.argv = ['node', FILE];
     watchExits((invocation, reason, announced) => {

@@ -66,6 +66,8 @@ const MAX_EARLY = 256 << 10;
 interface Task extends Invocation {
   headers: Header[];
   payload: string;
+  /** When it came. */
+  readonly at: number;
 }
 
 export class Session implements Receiver {
@@ -84,6 +86,8 @@ export class Session implements Receiver {
   private retired = false;
   private ticker: NodeJS.Timeout | undefined;
   private nextBeat = 0;
+  /** The longest that a call has waited to be begun since the last heartbeat. */
+  private waited = 0;
   private readonly ended: () => void;
   private readonly area: RecordArea;
   /** The number of records that were written. */
@@ -129,7 +133,8 @@ export class Session implements Receiver {
       this.flushing = true;
       nextTick(this.turnEnded);
     }
-    for (let i = 0; i < frame.calls.length; i++) this.accept(frame.calls[i]!);
+    const now = frame.calls.length > 0 ? monotonic() : 0;
+    for (let i = 0; i < frame.calls.length; i++) this.accept(frame.calls[i]!, now);
     for (let i = 0; i < frame.cancels.length; i++) this.cancel(frame.cancels[i]!);
     for (let i = 0; i < frame.replies.length; i++) this.requests.settle(frame.replies[i]!);
     if (!this.sliced) this.runQueue();
@@ -155,13 +160,14 @@ export class Session implements Receiver {
     setTimer(this.ended, this.draining ? LAST_WORDS : 0);
   }
 
-  private accept(call: Call): void {
+  private accept(call: Call, at: number): void {
     if (call.id === 0 || this.open.has(call.id)) {
       throw new StatusError(Status.INVALID_ARGUMENT, `call id ${string(call.id)} is 0 or in use`);
     }
     const task: Task = {
       id: call.id,
       debug: call.debug,
+      deadline: call.timeoutMs === 0 ? Infinity : monotonic() + call.timeoutMs,
       open: true,
       answered: false,
       cancelled: false,
@@ -170,6 +176,7 @@ export class Session implements Receiver {
       requests: 0,
       headers: call.headers,
       payload: call.payload,
+      at,
     };
     this.open.set(task.id, task);
     this.openCalls++;
@@ -184,7 +191,11 @@ export class Session implements Receiver {
     while (this.next < queue.length) {
       const task = queue[this.next++]!;
       if (task.open) runAs(task, this.run, task);
-      if (this.next < queue.length && monotonic() > end) {
+      if (this.next === queue.length) break;
+      const now = monotonic();
+      const waited = now - queue[this.next]!.at;
+      if (waited > this.waited) this.waited = waited;
+      if (now > end) {
         this.sliced = true;
         this.flushSoon();
         soon(this.runQueue);
@@ -375,8 +386,10 @@ export class Session implements Receiver {
 
   private readonly beat = (): void => {
     const time = monotonic();
-    const lag = time - this.nextBeat;
+    const late = time - this.nextBeat;
+    const lag = late > this.waited ? late : this.waited;
     this.nextBeat = time + BEAT;
+    this.waited = 0;
     if (this.openCalls === 0) {
       clearTicker(this.ticker);
       this.ticker = undefined;

@@ -280,7 +280,16 @@ test('calls that take long leave the loop its turns: early ones are answered bef
   assert.ok(session.frames.reduce((n, f) => n + f.results, 0) < 10);
   await Promise.all(calls.slice(0, 19).map((c) => c.outcome));
   assert.deepEqual(session.strayResults, []);
+  const lags = session.heartbeats.map((b) => b.eventLoopLagMs);
+  assert.ok(Math.max(...lags) >= 100, `the first heartbeat tells for how long calls have waited: ${String(lags)}`);
+});
+
+test('calls that wait for others are not behind', async (t) => {
+  const session = await lambda(t, `function lambda(i, callback) { setTimeout(callback, 600) }`);
+  await Promise.all(Array.from({ length: 20 }, () => session.call({}).outcome));
   assert.ok(session.heartbeats.length >= 1);
+  const lags = session.heartbeats.map((b) => b.eventLoopLagMs);
+  assert.ok(Math.min(...lags) < 50, String(lags));
 });
 
 // Cancel and drain

@@ -108,7 +108,7 @@ export class Runtime {
   private client: Client | undefined;
   private folder: string;
 
-  private constructor(environment: { [name: string]: string }, folder: string) {
+  private constructor(environment: { [name: string]: string }, folder: string, dist: string) {
     this.folder = folder;
     const manifest = readFileSync(join(dist, 'runtime.yaml'), 'utf8');
     const args = [...manifest.matchAll(/^ {2}- (\S+)/gm)].map((m) =>
@@ -147,10 +147,10 @@ export class Runtime {
     return records.sort((x, y) => x.sequence - y.sequence);
   }
 
-  /** Starts a process that ends with the test. */
-  static async start(t: TestContext, environment = {}, behindRelay = false): Promise<Runtime> {
+  /** Starts a process, of the runtime in installed, that ends with the test. */
+  static async start(t: TestContext, environment = {}, behindRelay = false, installed = dist): Promise<Runtime> {
     const folder = mkdtempSync(join(tmpdir(), 's'));
-    const runtime = new Runtime(environment, folder);
+    const runtime = new Runtime(environment, folder, installed);
     t.after(async () => {
       runtime.client?.close();
       runtime.child.kill('SIGKILL');
@@ -197,8 +197,8 @@ export class Runtime {
     return decode(`${method}Response`, bytes);
   }
 
-  describe(): Promise<any> {
-    return this.unary('Describe', {});
+  describe(packageTypes = false): Promise<any> {
+    return this.unary('Describe', { packageTypes });
   }
 
   build(source: string, dependencies: object[] = []): Promise<{ artifact: Buffer; diagnostics: Diagnostic[] }> {

@@ -200,7 +200,10 @@ func (Level) EnumDescriptor() ([]byte, []int) {
 }
 
 type DescribeRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Also send the type declarations of the packages that user code may import.
+	// They may fill most of a message: an editor asks for them, a start does not.
+	PackageTypes  bool `protobuf:"varint,1,opt,name=package_types,json=packageTypes,proto3" json:"package_types,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -235,6 +238,13 @@ func (*DescribeRequest) Descriptor() ([]byte, []int) {
 	return file_faas_runtime_v1_runtime_proto_rawDescGZIP(), []int{0}
 }
 
+func (x *DescribeRequest) GetPackageTypes() bool {
+	if x != nil {
+		return x.PackageTypes
+	}
+	return false
+}
+
 type DescribeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Machine name of the runtime, for example "javascript".
@@ -248,7 +258,8 @@ type DescribeResponse struct {
 	Dependencies []*Dependency `protobuf:"bytes,4,rep,name=dependencies,proto3" json:"dependencies,omitempty"`
 	// A handler that builds and runs, offered as a first lambda.
 	SampleSource string `protobuf:"bytes,5,opt,name=sample_source,json=sampleSource,proto3" json:"sample_source,omitempty"`
-	// Type declarations for the editor, by file name.
+	// Type declarations for the editor, by file name; those of packages by path, such
+	// as node_modules/lodash/index.d.ts.
 	TypeDeclarations map[string]string `protobuf:"bytes,6,rep,name=type_declarations,json=typeDeclarations,proto3" json:"type_declarations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
@@ -1401,7 +1412,9 @@ func (x *LogRecord) GetSequence() uint64 {
 // for seconds with calls open is blocked.
 type Heartbeat struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How late the last timer fired.
+	// How far behind its work the runtime is: how late the last timer fired, or for
+	// how long a call that had come waited to be begun since the last heartbeat,
+	// whichever is longer. A host may give calls to another process then.
 	EventLoopLagMs uint32 `protobuf:"varint,1,opt,name=event_loop_lag_ms,json=eventLoopLagMs,proto3" json:"event_loop_lag_ms,omitempty"`
 	// Calls open in the runtime's own view.
 	OpenCalls     uint32 `protobuf:"varint,2,opt,name=open_calls,json=openCalls,proto3" json:"open_calls,omitempty"`
@@ -1970,8 +1983,9 @@ var File_faas_runtime_v1_runtime_proto protoreflect.FileDescriptor
 
 const file_faas_runtime_v1_runtime_proto_rawDesc = "" +
 	"\n" +
-	"\x1dfaas/runtime/v1/runtime.proto\x12\x0ffaas.runtime.v1\"\x11\n" +
-	"\x0fDescribeRequest\"\xf4\x02\n" +
+	"\x1dfaas/runtime/v1/runtime.proto\x12\x0ffaas.runtime.v1\"6\n" +
+	"\x0fDescribeRequest\x12#\n" +
+	"\rpackage_types\x18\x01 \x01(\bR\fpackageTypes\"\xf4\x02\n" +
 	"\x10DescribeResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12\x18\n" +

@@ -1,0 +1,89 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sluice-faas/sluice/gateway/directory"
+	"github.com/sluice-faas/sluice/gateway/egress"
+	"github.com/sluice-faas/sluice/gateway/lambda"
+)
+
+// openEgress makes the way of lambdas to other hosts, and the directory, whose hosts
+// they may all reach. It is opened before the processes, and so closed after them.
+func (a *App) openEgress(context.Context) (err error) {
+	var warnings []string
+	a.directory, warnings, err = directory.New(directory.Config{Base: reachable(a.listeners.https), Domains: a.config.Domains()})
+	if err != nil {
+		return err
+	}
+	for _, w := range warnings {
+		a.log.Warn().Msg(w)
+		a.warnings = append(a.warnings, w)
+	}
+	a.egress, err = egress.New(egress.Config{
+		Whitelist: a.views, Services: a.services(), Denied: a.operatorsOnly(), Rate: a.limits.EgressRequests, Report: a.journal.Attempt, Log: a.log,
+	})
+	if err != nil {
+		return fmt.Errorf("the way to other hosts: %w", err)
+	}
+	a.closers.push("the way to other hosts", a.egress.Close)
+	a.metrics.MustRegister(egressCollector(a.egress.Stats))
+	return nil
+}
+
+// services are host[:port] of all that the directory names, and of the plain
+// listener, which serves the same.
+func (a *App) services() []string {
+	all := []string{reachable(a.listeners.http)}
+	for _, e := range a.directory.List("") {
+		all = append(all, e.BaseURI)
+	}
+	return all
+}
+
+// operatorsOnly are addresses that no lambda reaches, as far as they are known as
+// such: the admin listener, and what the gateway itself works with.
+func (a *App) operatorsOnly() []netip.AddrPort {
+	var all []netip.AddrPort
+	add := func(hostPort string) {
+		if host, port, err := net.SplitHostPort(hostPort); err == nil && host == "localhost" {
+			hostPort = net.JoinHostPort("127.0.0.1", port)
+		}
+		if address, err := netip.ParseAddrPort(hostPort); err == nil {
+			all = append(all, address)
+		}
+	}
+	add(a.listeners.admin.Addr().String())
+	for _, endpoint := range a.config.EtcdEndpoints {
+		_, hostPort, scheme := strings.Cut(endpoint, "://")
+		if !scheme {
+			hostPort = endpoint
+		}
+		add(hostPort)
+	}
+	if u, err := url.Parse(os.Getenv(vaultAddr)); err == nil {
+		add(u.Host)
+	}
+	return all
+}
+
+func egressCollector(stats func() egress.Stats) prometheus.Collector {
+	type S = egress.Stats
+	c := &collector[S]{snapshot: stats}
+	for _, rule := range lambda.EgressRules {
+		c.counter("sluice_egress_attempts_total", "Requests and tunnels of lambdas to other hosts, by verdict and the rule that led to it.",
+			prometheus.Labels{"verdict": string(rule.Verdict()), "rule": string(rule)}, func(s *S) float64 { return float64(s.Attempts[rule]) })
+	}
+	c.counter("sluice_egress_sent_bytes_total", "Bytes that lambdas sent on their way to other hosts.", nil, func(s *S) float64 { return float64(s.Sent) })
+	c.counter("sluice_egress_received_bytes_total", "Bytes that came back to them.", nil, func(s *S) float64 { return float64(s.Received) })
+	c.gauge("sluice_egress_connections", "Connections of processes to the egress proxy.", func(s *S) float64 { return float64(s.Connections) })
+	return c
+}

@@ -1,0 +1,4 @@
+package sandbox
+
+// cgroups bounds memory, threads and processor time by the kernel.
+type cgroups struct{}
