@@ -38,7 +38,7 @@ run: build ## build and start a gateway here (DATA=folder ARGS='--flags of sluic
 bin/sluice:
 	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./gateway
 
-$(JSOUT)/main.cjs: $(JS)/node_modules/.package-lock.json $(JS)/build.mjs $(JS)/runtime.yaml $(shell find $(JS)/src $(JS)/templates -type f)
+$(JSOUT)/main.cjs: $(JS)/node_modules/.package-lock.json $(JS)/build.mjs $(JS)/packages.mjs $(JS)/package.json $(JS)/runtime.yaml $(shell find $(JS)/src $(JS)/templates -type f)
 	cd $(JS) && node build.mjs --out $(CURDIR)/$(JSOUT)
 
 # npm installs anew only when the lockfile changed.

@@ -17,6 +17,7 @@ import (
 type noop struct{ done chan struct{} }
 
 func (*noop) Description() host.Description { return host.Description{} }
+func (*noop) Types(context.Context) (map[string]string, error) { return nil, nil }
 func (*noop) Build(context.Context, string, []host.Dependency) (host.BuildResult, error) {
 	return host.BuildResult{}, nil
 }
