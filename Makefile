@@ -27,7 +27,7 @@ help: ## list the targets
 # ---- build and run
 
 .PHONY: build
-build: bin/sluice $(JSOUT)/main.cjs ## build bin/sluice and, beside it, all that it runs
+build: bin/sluice bin/sluice-sandbox $(JSOUT)/main.cjs ## build bin/sluice and, beside it, all that it runs
 
 .PHONY: run
 run: build ## build and start a gateway here (DATA=folder ARGS='--flags of sluice dev')
@@ -37,6 +37,11 @@ run: build ## build and start a gateway here (DATA=folder ARGS='--flags of sluic
 .PHONY: bin/sluice
 bin/sluice:
 	$(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $@ ./gateway
+
+# Small and static: it is started for every runtime process.
+.PHONY: bin/sluice-sandbox
+bin/sluice-sandbox:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $@ ./plugins/sandbox/launcher
 
 $(JSOUT)/main.cjs: $(JS)/node_modules/.package-lock.json $(JS)/build.mjs $(JS)/packages.mjs $(JS)/package.json $(JS)/runtime.yaml $(shell find $(JS)/src $(JS)/templates -type f)
 	cd $(JS) && node build.mjs --out $(CURDIR)/$(JSOUT)

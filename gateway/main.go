@@ -1,5 +1,6 @@
 // Command sluice is the gateway: `sluice dev` runs all of it on one machine, and
-// `sluice account|user|profile|app|limits` manage and show what a running one has.
+// `sluice account|user|profile|app|limits` manage and show what a running one has,
+// and `sluice sandbox check` tells what this machine offers to shut lambdas in.
 //
 // Exit codes: 0 after a stop that was asked for, 1 when it failed, 2 when it was
 // called wrongly, 130 when a second signal cut a stop short.
@@ -22,6 +23,7 @@ import (
 	"github.com/sluice-faas/sluice/gateway/cli"
 	"github.com/sluice-faas/sluice/gateway/config"
 	"github.com/sluice-faas/sluice/plugins/sandbox"
+	"github.com/sluice-faas/sluice/plugins/sandbox/launch"
 )
 
 // version is set by the linker.
@@ -38,6 +40,7 @@ const (
 var errCut = errors.New("stopped at once, as asked by a second signal")
 
 func main() {
+	launch.Main() // where there is no launcher beside this program, it is one
 	// The reader of our output may go away; the gateway does not go with it.
 	signal.Ignore(syscall.SIGPIPE)
 	err := command().Execute()

@@ -169,7 +169,7 @@ func parseHeaders(raw json.RawMessage, maxHeaders int) ([]lambda.Pair, error) {
 	var pairs []lambda.Pair
 	for item := range elements(raw) {
 		if len(pairs) == maxHeaders {
-			return nil, lambda.Invalid("headers", "headers has more than %d entries: that is the limit", maxHeaders)
+			return nil, lambda.Invalid("headers", "headers has more than %d entries: that is the limit, send fewer", maxHeaders)
 		}
 		pair, ok := parseHeader(item)
 		if !ok {

@@ -114,7 +114,7 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 	tooLarge := func() error {
 		return &lambda.Error{
 			Kind: lambda.KindTooLarge, Code: lambda.CodeBadInput, Phase: lambda.PhaseRequest,
-			Message: fmt.Sprintf("the body is larger than the limit of %d bytes", limit),
+			Message: fmt.Sprintf("the body is larger than the limit of %d bytes: send less, or in parts", limit),
 		}
 	}
 	if r.ContentLength > limit {

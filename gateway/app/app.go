@@ -34,6 +34,7 @@ import (
 	"github.com/sluice-faas/sluice/plugins/catalog"
 	"github.com/sluice-faas/sluice/plugins/host"
 	"github.com/sluice-faas/sluice/plugins/pool"
+	"github.com/sluice-faas/sluice/plugins/sandbox"
 )
 
 // DrainTimeout is how long a stopping gateway lets requests under way finish: a
@@ -71,6 +72,7 @@ type App struct {
 	demo      *demo
 	ca        *certs.Local
 	catalog   *catalog.Catalog
+	sandbox   *sandbox.Sandbox
 	runDir    string
 	store     *store.Store
 	views     *store.Views
@@ -146,6 +148,7 @@ func (a *App) start(ctx context.Context) error {
 		{"etcd", a.openStore},
 		{"secrets", a.openSecrets},
 		{"way to other hosts", a.openEgress},
+		{"sandbox", a.openSandbox},
 		{"language runtimes", a.openRuntimes},
 		{"signing keys", a.openAuth},
 		{"deployments", a.openDeployments},

@@ -20,6 +20,7 @@ import (
 
 	"github.com/sluice-faas/sluice/gateway/app"
 	"github.com/sluice-faas/sluice/gateway/config"
+	"github.com/sluice-faas/sluice/plugins/sandbox/launch"
 	"github.com/sluice-faas/sluice/sdk/client"
 	"github.com/sluice-faas/sluice/sdk/runtime"
 )
@@ -27,6 +28,7 @@ import (
 // TestMain lets the test binary be the installed runtime too: the gateway under
 // test is the real one, but needs no Node.
 func TestMain(m *testing.M) {
+	launch.Main()
 	if len(os.Args) > 1 && os.Args[1] == "as-runtime" {
 		runtime.Serve("tiny", loadTiny, runtime.WithDescription(runtime.Description{DisplayName: "Tiny 1", SampleSource: "sample"}))
 		return
@@ -88,6 +90,9 @@ func settings(t *testing.T, dir string, args ...string) config.Config {
 	require.NoError(t, fs.Parse(append([]string{
 		"--data-dir", dir, "--https-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--admin-addr", "127.0.0.1:0",
 		"--runtimes-dir", runtimes,
+		// The runtime is this test, which under the race detector asks for more memory
+		// than a sandbox gives. tests/e2e has the sandbox.
+		"--sandbox", "off",
 	}, args...)))
 	c, err := config.Load(fs, config.Dev(), nil)
 	require.NoError(t, err)

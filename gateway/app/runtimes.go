@@ -55,7 +55,9 @@ func (a *App) launch(ctx context.Context, name string) (pool.Process, error) {
 	if !ok {
 		return nil, fmt.Errorf("the runtime %q is not installed: there is none in %s", name, a.config.RuntimesDir)
 	}
-	p, err := host.Launch(ctx, host.Options{Runtime: r, RunDir: a.runDir, MemoryMiB: a.limits.Memory, Log: a.log.With().Str("runtime", name).Logger()})
+	p, err := host.Launch(ctx, host.Options{
+		Runtime: r, RunDir: a.runDir, MemoryMiB: a.limits.Memory, Sandbox: a.sandbox, Log: a.log.With().Str("runtime", name).Logger(),
+	})
 	if err != nil {
 		return nil, err // not p: a nil *host.Process is no nil Process
 	}

@@ -23,6 +23,7 @@ import (
 
 	"github.com/sluice-faas/sluice/gateway/directory"
 	"github.com/sluice-faas/sluice/gateway/lambda"
+	"github.com/sluice-faas/sluice/plugins/sandbox"
 )
 
 // Config is what an operator can set. Dev gives the defaults of `sluice dev`.
@@ -73,6 +74,13 @@ type Config struct {
 	// RuntimesDir holds one folder with a runtime.yaml for each language.
 	// Default: the folder `runtimes` beside the executable.
 	RuntimesDir string `koanf:"runtimes-dir"`
+	// Sandbox says what must hold between lambdas and this machine: required (all of
+	// it, or the gateway does not start), auto (what the machine offers) or off.
+	// Default auto.
+	Sandbox string `koanf:"sandbox"`
+	// EgressCAFile has certificates (PEM) that lambdas trust when they connect to other
+	// hosts, beside those that their language brings. Default: none.
+	EgressCAFile string `koanf:"egress-ca-file"`
 	// Limit changes limits, as name=value; lambda.LimitTable has the names, their
 	// defaults and bounds. Of a name that is given twice the last value counts.
 	// Default: none.
@@ -103,6 +111,7 @@ func Dev() Config {
 		LogLevel:          zerolog.InfoLevel.String(),
 		Prestart:          ManifestPrestart,
 		RuntimesDir:       defaultRuntimesDir(),
+		Sandbox:           string(sandbox.Auto),
 		Limit:             []string{},
 	}
 }
@@ -200,6 +209,9 @@ func (c Config) Validate() error {
 	}
 	if c.Prestart < ManifestPrestart || c.Prestart > maxPrestart {
 		problem("prestart", "%d is not in 0…%d (or -1 for the manifests' own numbers)", c.Prestart, maxPrestart)
+	}
+	if _, err := sandbox.ParseMode(c.Sandbox); err != nil {
+		problem("sandbox", "%v", err)
 	}
 	if _, err := lambda.ParseLimits(c.Limit); err != nil {
 		problem("limit", "%s", strings.ReplaceAll(err.Error(), "\n", "; "))

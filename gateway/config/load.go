@@ -37,6 +37,8 @@ func Flags(fs *pflag.FlagSet, d Config) {
 	fs.String("log-level", d.LogLevel, "least level that is logged: trace, debug, info, warn, error")
 	fs.Int("prestart", d.Prestart, "blank processes kept ready for each runtime (-1: as its manifest says)")
 	fs.String("runtimes-dir", d.RuntimesDir, "folder with the language runtimes")
+	fs.String("sandbox", d.Sandbox, "what shuts lambdas in: required, auto or off; sluice sandbox check tells what this machine offers")
+	fs.String("egress-ca-file", d.EgressCAFile, "certificates (PEM) that lambdas trust beside those of their language")
 	fs.StringSlice("limit", d.Limit, "changes a limit, as name=value; may be repeated; /limits shows all")
 	fs.Bool("pprof", d.Pprof, "serve Go profiles on the admin listener")
 	fs.VisitAll(func(f *pflag.Flag) { f.Usage += " [" + envName(f.Name) + "]" })
@@ -101,7 +103,7 @@ func environment(d Config, environ []string) (*pflag.FlagSet, error) {
 }
 
 func absolute(c Config) (Config, error) {
-	for _, dir := range []*string{&c.DataDir, &c.RuntimesDir, &c.VaultSecretIDFile} {
+	for _, dir := range []*string{&c.DataDir, &c.RuntimesDir, &c.VaultSecretIDFile, &c.EgressCAFile} {
 		if *dir == "" {
 			continue // Validate has let it pass
 		}

@@ -22,7 +22,7 @@ const maxStoredMessage = 2000
 // that was taken away before the call reached it is not there, as one that never
 // was, and neither has an entry.
 func (d *Dispatcher) write(caller context.Context, o *outcome, failure *lambda.Error) {
-	logs, dropped := o.stored.take(o.dropped, failure, o.reported, o.mask)
+	logs, dropped := o.stored.take(o.dropped, failure, o.reported, o.mask, d.hint)
 	if o.stored != nil {
 		d.stores.Put(o.stored)
 	}

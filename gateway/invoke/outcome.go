@@ -58,7 +58,7 @@ func (d *Dispatcher) failure(caller context.Context, o *outcome) *lambda.Error {
 	o.reported = reported
 	if e.Kind == lambda.KindFunction && !reported {
 		// The runtime could not say it any more; developers read it in the log.
-		o.logs.add(runtime.LogRecord{Level: runtime.LevelError, Message: "Received Error - " + e.Message, Time: time.Now()})
+		o.logs.add(runtime.LogRecord{Level: runtime.LevelError, Message: "Received Error - " + e.Message, Extras: d.hint(e), Time: time.Now()})
 	}
 	e.Logs = o.logs.takeFailed()
 	if e.Kind == lambda.KindInternal || e.Kind == lambda.KindCrashed || e.Kind == lambda.KindUnavailable {
@@ -66,6 +66,15 @@ func (d *Dispatcher) failure(caller context.Context, o *outcome) *lambda.Error {
 			Int("version", o.live.Version).Str("phase", string(e.Phase)).Msg("the platform failed a call")
 	}
 	return e
+}
+
+// hint is what the log says about a failure whose message is the contract's, for
+// the extras of its record.
+func (d *Dispatcher) hint(e *lambda.Error) []byte {
+	if e.Code != lambda.CodeExecutionTime {
+		return nil
+	}
+	return fmt.Appendf(nil, `["the limit is %v for one call, the wait for a process included: call back sooner, and set shorter limits for what the lambda waits for"]`, d.timeout)
 }
 
 // classify maps the pool's and the host's errors; reported is true if the
@@ -80,7 +89,7 @@ func (d *Dispatcher) classify(caller context.Context, o *outcome) (e *lambda.Err
 	case errors.As(o.err, &failure):
 		return failed(failure), true
 	case errors.As(o.err, &exit):
-		return exited(exit), false
+		return d.exited(exit), false
 	case errors.As(o.err, &start):
 		return notStarted(start), false
 	case errors.Is(o.err, pool.ErrBusy):
@@ -113,16 +122,19 @@ func failed(f *runtime.Failure) *lambda.Error {
 	return &lambda.Error{Kind: lambda.KindFunction, Code: code, Message: f.Message, Phase: lambda.PhaseRun}
 }
 
-func exited(x *host.ExitError) *lambda.Error {
+func (d *Dispatcher) exited(x *host.ExitError) *lambda.Error {
+	own, other := "The lambda ended its process: "+x.Reason, x.Reason
+	if x.Reason == host.OutOfMemory {
+		limit := d.specs.memory()
+		own = "The lambda is out of memory: the limit is " + limit + ". Keep less in memory at once."
+		other += ", the limit is " + limit
+	}
 	if x.Own {
-		return &lambda.Error{
-			Kind: lambda.KindFunction, Code: lambda.CodeCustomFailure, Phase: lambda.PhaseRun,
-			Message: "The lambda ended its process: " + x.Reason, Err: x,
-		}
+		return &lambda.Error{Kind: lambda.KindFunction, Code: lambda.CodeCustomFailure, Phase: lambda.PhaseRun, Message: own, Err: x}
 	}
 	return &lambda.Error{
 		Kind: lambda.KindCrashed, Code: lambda.CodeRuntimeGeneral, Phase: lambda.PhaseRuntime,
-		Message: "The process that ran this call ended, not by this call's doing: " + x.Reason, Err: x,
+		Message: "The process that ran this call ended, not by this call's doing: " + other, Err: x,
 	}
 }
 

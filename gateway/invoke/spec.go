@@ -1,6 +1,7 @@
 package invoke
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -38,6 +39,11 @@ type Egress interface {
 // reach no other host.
 func NewSpecs(versions Versions, platform map[string]string, limits host.Limits, secrets Secrets, egress Egress) *Specs {
 	return &Specs{versions: versions, platform: maps.Clone(platform), limits: limits, secrets: secrets, egress: egress}
+}
+
+// memory is what one process may have, for people.
+func (s *Specs) memory() string {
+	return fmt.Sprintf("%d MiB for all calls of a process together", cmp.Or(s.limits.MemoryMiB, 256))
 }
 
 // PoolKey is the pool's key of a deployment, for whoever retires it.

@@ -85,7 +85,8 @@ func charactersOf(r *lambda.LogRecord) int {
 // record that says how a call failed counts for no limit: the runtime's, if it
 // reported the failure, or else one that is made here. The limits are for what the
 // call wrote, and what is stored of it is masked; mask is asked if there is any.
-func (s *stored) take(dropped int, failure *lambda.Error, reported bool, mask func() *masker) (records []lambda.LogRecord, missing int) {
+// hint gives the extras of a record that is made here.
+func (s *stored) take(dropped int, failure *lambda.Error, reported bool, mask func() *masker, hint func(*lambda.Error) []byte) (records []lambda.LogRecord, missing int) {
 	if s == nil {
 		return nil, 0
 	}
@@ -99,6 +100,9 @@ func (s *stored) take(dropped int, failure *lambda.Error, reported bool, mask fu
 	s.settle()
 	if failure != nil && failure.Kind == lambda.KindFunction && end == nil {
 		end = &lambda.LogRecord{Level: "Error", Message: "Received Error - " + failure.Message, Extras: noExtras, Timestamp: time.Now().UnixMilli()}
+		if extras := hint(failure); extras != nil {
+			end.Extras = extras
+		}
 	}
 	var m *masker
 	if end != nil || len(s.records) > 0 {

@@ -206,7 +206,7 @@ func (l *Lambda) Validate(limits Limits) error {
 
 // tooLong says that what, of a field, has n characters.
 func tooLong(field, what string, n, limit int) error {
-	return Invalid(field, "%s has %d characters: the limit is %d", what, n, limit)
+	return Invalid(field, "%s has %d characters: the limit is %d, shorten it", what, n, limit)
 }
 
 // validateSkills leaves it to the store that no other lambda of the event has one

@@ -29,7 +29,7 @@ const (
 
 const (
 	reasonBlocked = "event loop blocked"
-	reasonMemory  = "out of memory"
+	reasonMemory  = OutOfMemory
 	reasonKilled  = "killed by the gateway"
 	reasonDrained = "drained"
 )

@@ -127,6 +127,9 @@ type ExitError struct {
 	Own bool
 }
 
+// OutOfMemory is the Reason of a process that needed more than its MemoryMiB.
+const OutOfMemory = "out of memory"
+
 func (e *ExitError) Error() string { return "the runtime process ended: " + e.Reason }
 
 // ErrUnavailable means that the call was refused before any of it was sent, so

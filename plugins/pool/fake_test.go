@@ -201,6 +201,13 @@ func (l *lab) running() []*process {
 	return ps
 }
 
+// mostAtOnce tells how many processes have run at once.
+func (l *lab) mostAtOnce() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.most
+}
+
 func (l *lab) launched() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()

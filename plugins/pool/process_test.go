@@ -21,12 +21,14 @@ import (
 	"github.com/sluice-faas/sluice/plugins/catalog"
 	"github.com/sluice-faas/sluice/plugins/host"
 	"github.com/sluice-faas/sluice/plugins/pool"
+	"github.com/sluice-faas/sluice/plugins/sandbox/launch"
 	"github.com/sluice-faas/sluice/sdk/runtime"
 )
 
 // TestMain lets the test binary be a runtime too: one whose calls do as their
 // payload says, for what runtimes/echo cannot do.
 func TestMain(m *testing.M) {
+	launch.Main()
 	if len(os.Args) > 1 && os.Args[1] == "as-runtime" {
 		runtime.Serve("obedient", loadObedient)
 		return

@@ -72,7 +72,7 @@ func TestAnAccountThatWaitsIsServedBeforeOneThatHasMore(t *testing.T) {
 		ask("b", "0")
 		wg.Wait()
 		require.Equal(t, "b0", order[2], "%v", order)
-		require.Equal(t, 2, l.most)
+		require.Equal(t, 2, l.mostAtOnce())
 	})
 }
 
@@ -110,7 +110,7 @@ func TestAnAccountThatFillsTheMachineYields(t *testing.T) {
 		wg.Wait()
 		stop()
 		stop2()
-		require.Equal(t, 4, l.most)
+		require.Equal(t, 4, l.mostAtOnce())
 	})
 }
 

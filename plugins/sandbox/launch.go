@@ -134,11 +134,14 @@ func (s *Sandbox) startLauncher(files []*os.File, pidfd *int) (proc *os.Process,
 		Pdeathsig: syscall.SIGKILL, // see spawner
 		PidFD:     pidfd,
 	}
-	if err := s.plan.namespaces.apply(sys); err != nil {
+	if err := s.plan.namespaces.apply(sys, s.users == nil); err != nil {
 		return nil, err
 	}
 	attr := &os.ProcAttr{Dir: "/", Env: []string{}, Files: files, Sys: sys}
-	onSpawner(func() { proc, err = os.StartProcess(s.launcher, []string{launch.Argv0}, attr) })
+	onSpawner(func() {
+		defer showSelf(s.plan.namespaces)()
+		proc, err = os.StartProcess(s.launcher, []string{launch.Argv0}, attr)
+	})
 	if err != nil {
 		return nil, &startFailure{err}
 	}

@@ -27,17 +27,18 @@ var allNamespaces = []struct {
 
 func (n namespaces) has(flag namespaces) bool { return n&flag != 0 }
 
-// insideUser is who a process is in its own user namespace when the gateway is
-// not root: it maps to the gateway's user.
+// insideUser is who a process is in a user namespace of one user: it maps to the
+// gateway's.
 const insideUser = 1000
 
-// apply asks for the namespaces at the start of a process.
-func (n namespaces) apply(attr *syscall.SysProcAttr) error {
+// apply asks for the namespaces at the start of a process. With single, its user
+// namespace knows no user but the gateway's.
+func (n namespaces) apply(attr *syscall.SysProcAttr, single bool) error {
 	attr.Cloneflags = uintptr(n)
 	if !n.has(unix.CLONE_NEWUSER) {
 		return nil
 	}
-	if os.Geteuid() != 0 {
+	if single {
 		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: insideUser, HostID: os.Geteuid(), Size: 1}}
 		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: insideUser, HostID: os.Getegid(), Size: 1}}
 		// For the launcher, which drops them.

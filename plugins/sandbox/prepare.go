@@ -71,7 +71,7 @@ func (s *Sandbox) order(v *view, dir string, user, memoryMiB int) launch.Order {
 	if s.plan.seccomp {
 		o.Seccomp = &launch.Seccomp{Inet: s.plan.network}
 	}
-	alone := user != 0 || s.plan.namespaces.has(unix.CLONE_NEWUSER) && os.Geteuid() != 0
+	alone := user != 0 || s.plan.namespaces.has(unix.CLONE_NEWUSER) && s.users == nil
 	o.Limits = append(limitsOf(memoryMiB), sandboxLimits(alone)...)
 	return o
 }

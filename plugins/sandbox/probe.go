@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,7 +27,7 @@ func (s *Sandbox) probe(ctx context.Context) error {
 	}
 	if os.Geteuid() == 0 {
 		if err := s.findUsers(); err != nil {
-			s.plan.identity, why[stepIdentity] = false, err.Error()
+			why[stepIdentity] = err.Error() // unless its root is none of the machine's: judge sees
 		}
 	}
 	if abi := launch.ABI(); abi == 0 {
@@ -72,8 +73,9 @@ func (s *Sandbox) dropNamespaces(ctx context.Context, why map[string]string) {
 	for _, n := range allNamespaces {
 		s.plan = plan{namespaces: base | n.flag, identity: whole.identity}
 		_, err := s.try(ctx)
-		if errors.As(err, new(*startFailure)) {
-			why[n.step] = err.Error()
+		var failure *startFailure
+		if errors.As(err, &failure) {
+			why[n.step] = failure.Error()
 			continue
 		}
 		found |= n.flag
@@ -134,10 +136,10 @@ func (s *Sandbox) judge(sight launch.Sight, why map[string]string) {
 	}
 	r.add(stepFiles, reason(s.plan.files, why[stepFiles]), "")
 	r.add(stepProc, reason(s.plan.proc, why[stepProc]), "")
-	identity := why[stepIdentity]
+	identity := ""
 	switch {
-	case sight.UID == 0:
-		identity = reason(false, identity)
+	case sight.UID == 0, os.Geteuid() == 0 && s.users == nil && isMachineRoot():
+		identity = reason(false, why[stepIdentity])
 	case sight.Capabilities != 0:
 		identity = fmt.Sprintf("the process kept capabilities: %x", sight.Capabilities)
 	case !sight.NoNewPrivs:
@@ -148,6 +150,12 @@ func (s *Sandbox) judge(sight launch.Sight, why map[string]string) {
 	r.add(stepSeccomp, reason(s.plan.seccomp && sight.Seccomp, why[stepSeccomp]), "")
 	r.add(stepLimits, "", "")
 	r.add(stepCgroup, "no cgroup v2 with the controllers memory, pids and cpu that this process may write to", "")
+}
+
+// isMachineRoot says that user 0 here is the machine's own, as far as can be told.
+func isMachineRoot() bool {
+	users, err := ownMapping("/proc/self/uid_map")
+	return err != nil || covers(users, 0, 1<<32-1)
 }
 
 func reason(available bool, why string) string {
@@ -163,7 +171,14 @@ func reason(available bool, why string) string {
 // startFailure is of a launcher that could not even be started.
 type startFailure struct{ err error }
 
-func (e *startFailure) Error() string { return e.err.Error() }
+func (e *startFailure) Error() string {
+	var number syscall.Errno
+	if errors.As(e.err, &number) {
+		return "the kernel refused it: " + number.Error() // all else that the error says is known
+	}
+	return e.err.Error()
+}
+
 func (e *startFailure) Unwrap() error { return e.err }
 
 // try starts one process as planned, which says what it is.

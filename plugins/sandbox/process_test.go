@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -22,9 +23,22 @@ import (
 
 func TestMain(m *testing.M) {
 	launch.Main()
+	if len(os.Args) > 1 && os.Args[1] == "as-gateway" {
+		if err := asGateway(os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	goleak.VerifyTestMain(m,
 		// The thread that starts processes is kept for the program's life.
-		goleak.IgnoreAnyFunction("github.com/sluice-faas/sluice/plugins/sandbox.spawn"))
+		goleak.IgnoreAnyFunction("github.com/sluice-faas/sluice/plugins/sandbox.spawn"),
+		goleak.Cleanup(func(code int) {
+			if dir, err := hostile(); err == nil {
+				_ = os.RemoveAll(dir) // in the system's folder for such things
+			}
+			os.Exit(code)
+		}))
 }
 
 // shell starts a script and reads its outputs to the end, as go-plugin does.

@@ -49,7 +49,7 @@ type Sandbox struct {
 	launcher string
 	plan     plan
 	report   Report
-	users    *userRange
+	users    *userRange // nil if processes have the gateway's user
 	groups   *cgroups
 }
 

@@ -45,6 +45,9 @@ type attack struct {
 	// outside looks at what the lambda claims to have done, from outside, and may
 	// correct it.
 	outside func(t *testing.T, s *stage, f fight, got map[string]string)
+	// prepare changes the account before the lambda is let loose, and gives what
+	// changes it back.
+	prepare func(t *testing.T, s *stage) (undo func())
 	// drive replaces the one call.
 	drive func(t *testing.T, s *stage, f fight) (map[string]string, error)
 }
@@ -92,6 +95,10 @@ func (a attack) expected(name string, m mode) (string, bool) {
 // run lets the lambda loose and looks at what remains.
 func (s *stage) fight(t *testing.T, a attack) {
 	t.Helper()
+	if a.prepare != nil {
+		undo := a.prepare(t, s)
+		defer undo()
+	}
 	arrived := s.world.total()
 	stop := s.neighbour.keepCalling()
 	variants := a.variants

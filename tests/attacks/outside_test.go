@@ -1,7 +1,9 @@
 package attacks_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -13,6 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/require"
+
+	"github.com/sluice-faas/sluice/sdk/client"
 	"github.com/sluice-faas/sluice/tests/dev"
 )
 
@@ -59,6 +64,26 @@ func lookForMark(_ *testing.T, s *stage, f fight, got map[string]string) {
 	}
 }
 
+// listLocalhost puts this host on the whitelist by its name; that it has a private
+// address is for the proxy to see.
+func listLocalhost(t *testing.T, s *stage) func() {
+	t.Helper()
+	return list(t, s, s.admin.AddDomain)
+}
+
+// allowLocalhost permits its address, too.
+func allowLocalhost(t *testing.T, s *stage) func() {
+	t.Helper()
+	return list(t, s, s.admin.AddPrivateDomain)
+}
+
+func list(t *testing.T, s *stage, add func(context.Context, string) (*client.Domain, error)) func() {
+	t.Helper()
+	d, err := add(t.Context(), "localhost")
+	require.NoError(t, err)
+	return func() { require.NoError(t, s.admin.DeleteDomain(t.Context(), d.ID)) }
+}
+
 // requireOwnEnvironment looks at the variables that a process started with, which
 // are not the lambda's: those it finds in process.env only.
 func requireOwnEnvironment(t *testing.T, s *stage, f fight) (map[string]string, error) {
@@ -79,9 +104,9 @@ func requireOwnEnvironment(t *testing.T, s *stage, f fight) (map[string]string, 
 		return nil, err
 	}
 	got := map[string]string{}
-	for _, name := range []string{"NODE_OPTIONS", "LD_PRELOAD", "LD_LIBRARY_PATH", "PLUGIN_UNIX_SOCKET_DIR"} {
-		if told.Env[name] == "" {
-			got["process.env."+name] = "is missing"
+	for _, v := range attackEnvironment {
+		if told.Env[v.Key] != v.Value {
+			got["process.env."+v.Key] = "is missing"
 		}
 	}
 	for name := range told.Env {
@@ -91,9 +116,9 @@ func requireOwnEnvironment(t *testing.T, s *stage, f fight) (map[string]string, 
 	}
 	for _, p := range s.Processes() {
 		real := read(fmt.Sprintf("/proc/%d/environ", p.PID))
-		for _, name := range []string{"NODE_OPTIONS=", "LD_PRELOAD=", "LD_LIBRARY_PATH=", "ATTACK_SECRET=", "VAULT_", "HTTP_PROXY=http://127.0.0.1:1\x00"} {
-			if strings.Contains(real, name) {
-				got["the environment of the process"] = "has " + name
+		for _, name := range append([]client.Pair{{Key: "ATTACK_SECRET"}, {Key: "HOME"}}, attackEnvironment...) {
+			if strings.Contains("\x00"+real, "\x00"+name.Key+"=") {
+				got["the environment of the process"] = "has " + name.Key
 			}
 		}
 	}
@@ -131,21 +156,21 @@ func requireOwnAnswers(t *testing.T, s *stage, f fight) (map[string]string, erro
 // must be answered, in time and not with another's answer, and so must the next.
 func requireEcho(t *testing.T, s *stage, f fight) (map[string]string, error) {
 	t.Helper()
-	got := map[string]string{}
+	variant := f.payload["variant"].(string)
 	for i := range 3 {
-		payload := map[string]any{"variant": f.payload["variant"], "echo": fmt.Sprintf("call %d", i)}
-		name := fmt.Sprintf("call %d", i)
+		payload := map[string]any{"variant": variant, "echo": fmt.Sprintf("call %d", i)}
 		result, err := s.caller.Invoke(t.Context(), f.id, payload)
+		var failed *client.Error
 		switch {
+		case errors.As(err, &failed) && failed.Function():
+			return map[string]string{variant: "its own fault: " + err.Error()}, nil
 		case err != nil:
-			got[name] = err.Error()
+			return map[string]string{variant: err.Error()}, nil
 		case string(result) != fmt.Sprintf("%q", payload["echo"]):
-			got[name] = fmt.Sprintf("another answer: %s", result)
-		default:
-			got[name] = "kept out"
+			return map[string]string{variant: fmt.Sprintf("another answer: %s", result)}, nil
 		}
 	}
-	return got, nil
+	return map[string]string{variant: "kept out"}, nil
 }
 
 // orphans are processes that an attack left without a parent.

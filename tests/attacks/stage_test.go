@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -60,6 +61,7 @@ type stage struct {
 	user int    // who runs it; 0: who runs the tests
 
 	author    *client.Client // of the hostile lambdas
+	admin     *client.Client // of their account's whitelist
 	caller    *client.Client
 	brand     *client.Client // of the neighbour's account
 	neighbour *neighbour
@@ -87,6 +89,9 @@ func openStage(t *testing.T, m mode) *stage {
 		Args:    append(sandboxFlags(m), "--no-sample", "--limit", dev.NoLimits+",memory=96,run-time="+runTime.String()),
 		Env:     environment(s.dir),
 	}
+	if os.Getenv("NOFLAG") != "" {
+		o.Env = append(o.Env, "ATK_SANDBOX="+[...]string{"off", "auto", "required"}[m])
+	}
 	if m == weak {
 		require.NoError(t, s.weaken(&o))
 	}
@@ -96,6 +101,8 @@ func openStage(t *testing.T, m mode) *stage {
 	t.Cleanup(func() { s.close(t) })
 
 	s.author, err = g.Login(t.Context(), "FaaS-Developer")
+	require.NoError(t, err)
+	s.admin, err = g.Login(t.Context(), "FaaS-Admin")
 	require.NoError(t, err)
 	s.caller, err = g.AppClient()
 	require.NoError(t, err)
@@ -157,6 +164,11 @@ func (s *stage) settle(t *testing.T) {
 		"sockets": map[string]string{"path": s.world.path, "abstract": s.world.abstract},
 		"theirs":  map[string]string{"account": brandAccount, "key": "brand-secret"},
 		"addon":   s.world.addon, "extension": s.world.extension, "allowed": "localhost",
+		// None is on the whitelist, so none is ever connected to.
+		"targets": []string{
+			"http://169.254.169.254/latest/meta-data/", "http://[::ffff:169.254.169.254]/", "http://[64:ff9b::a9fe:a9fe]/", "http://2852039166/", "http://0xa9fea9fe/",
+			"http://127.0.0.1:" + strings.TrimPrefix(s.world.web.URL, "http://127.0.0.1:") + "/secret", "http://metadata.attack.test/", "file:///etc/passwd",
+		},
 	}
 	s.before = s.calm(t)
 	t.Logf("%s: at rest: %s", s.mode, s.before)
@@ -192,32 +204,27 @@ func (s *stage) findRunFolder(t *testing.T) {
 	s.run = found[0]
 }
 
-// findNeighbour looks for the folder of the neighbour's process: the one that it
-// works in, whatever name it has for it.
+var processFolder = regexp.MustCompile(`/plugin-dir\d+`)
+
+// findNeighbour looks for the folder of the neighbour's process: the one that is
+// mounted for it, or that it works in.
 func (s *stage) findNeighbour(t *testing.T) {
 	t.Helper()
 	p, err := s.Named(neighbourTitle)
 	require.NoError(t, err)
 	s.at = process{PID: p.PID}
-	var own unix.Stat_t
-	require.NoError(t, unix.Stat(fmt.Sprintf("/proc/%d/cwd", p.PID), &own))
-	folders, err := filepath.Glob(filepath.Join(s.run, "*"))
+	cwd, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", p.PID)) // then the mounts tell
+	name := processFolder.FindString(read(fmt.Sprintf("/proc/%d/mountinfo", p.PID)) + cwd)
+	require.NotEmpty(t, name, "the folder of the neighbour's process")
+	s.at.Folder = filepath.Join(s.run, name)
+	names, err := os.ReadDir(s.at.Folder)
 	require.NoError(t, err)
-	for _, folder := range folders {
-		var st unix.Stat_t
-		if unix.Stat(folder, &st) != nil || st.Ino != own.Ino || st.Dev != own.Dev {
-			continue
-		}
-		s.at.Folder = folder
-		names, err := os.ReadDir(folder)
-		require.NoError(t, err)
-		for _, name := range names {
-			if name.Type() == os.ModeSocket {
-				s.at.Socket = filepath.Join(folder, name.Name())
-			}
+	for _, name := range names {
+		if name.Type() == os.ModeSocket {
+			s.at.Socket = filepath.Join(s.at.Folder, name.Name())
 		}
 	}
-	require.NotEmpty(t, s.at.Socket, "the neighbour's socket below %s", s.run)
+	require.NotEmpty(t, s.at.Socket, "the neighbour's socket in %s", s.at.Folder)
 }
 
 func (s *stage) close(t *testing.T) {

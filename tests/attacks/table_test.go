@@ -9,7 +9,7 @@ const failed = "(custom-failure|runtime-exception|executiontime-exceeded)"
 // attacks is the list. Outcomes stand as off, auto without namespaces, required.
 var attacks = []attack{
 	{file: "read-host", about: "files of the host", tries: tries{
-		"read *": {done, "EACCES", "ENOENT"},
+		"read *": {done, "EACCES", "its own"},
 		"list *": {"done.*|ENOENT", "EACCES|ENOENT", "ENOENT"},
 	}},
 	{file: "read-data", about: "the data folder and the control socket", tries: tries{
@@ -34,7 +34,7 @@ var attacks = []attack{
 		"signal process 2": {"done.*|EPERM", "EPERM", "ESRCH"},
 	}},
 	{file: "tcp", about: "connections by TCP, past the proxy", reaches: []mode{off}, tries: tries{
-		"*": {done, "EACCES|EPERM", "ECONNREFUSED"},
+		"*": {done, "EACCES|EPERM", "EACCES|ECONNREFUSED"},
 	}},
 	{file: "udp", about: "datagrams", reaches: []mode{off}, tries: tries{
 		"*": {done, "EACCES|EPERM", "EACCES|EPERM"},
@@ -43,9 +43,9 @@ var attacks = []attack{
 		"*": {done, "EACCES|EPERM", "ENOENT|ECONNREFUSED"},
 	}},
 	{file: "listen", about: "doors of its own", outside: knock, tries: tries{
-		"TCP":      {done, "EACCES|EPERM", "out of reach"},
+		"TCP":      {done, "EACCES|EPERM", "EACCES"},
 		"abstract": {done, "out of reach", "out of reach"},
-		"path":     {done, "EACCES", "out of reach"},
+		"path":     {done, "EACCES", "EACCES"},
 	}},
 	{file: "dns", about: "name servers", notOff: "it would ask the host's name server", tries: tries{
 		"*": {"", "E.*", "E.*"},
@@ -53,7 +53,7 @@ var attacks = []attack{
 	{file: "netlink", about: "interfaces and names of the host", tries: tries{
 		"list interfaces":        {done, "E.*", "E.*|none but lo"},
 		"learn the host's name":  {done, done, "another name"},
-		"learn who runs it":      {done, "E.*", "E.*"},
+		"learn who runs it":      {done, "E.*", "its own"},
 		"the report's host name": {done, done, "another name"},
 	}},
 	{file: "spawn", about: "other programs, by child_process and below it", tries: tries{
@@ -78,17 +78,13 @@ var attacks = []attack{
 	{file: "links", about: "names in its own folder", tries: tries{
 		"*": {done, "E.*", "E.*"},
 	}},
-	{file: "sqlite", about: "files, by SQLite", tries: tries{"*": {done, "E.*", "E.*"}}},
-	{file: "wasi", about: "files, by WASI", tries: tries{"*": {done, "E.*", "E.*"}}},
+	{file: "sqlite", about: "files, by SQLite", tries: tries{"*": {done, "unable to open database file", "unable to open database file"}}},
+	{file: "wasi", about: "files, by WASI", tries: tries{"*": {done, "UVWASI_EACCES", "UVWASI_ENOENT"}}},
 	{file: "inspector", about: "a debugger's port", outside: knock, tries: tries{
 		"*":           {done, "E.*", "out of reach"},
 		"by a signal": {"no port", "no port", "no port"},
 	}},
-	{file: "environment", about: "variables that change how Node and the loader start", drive: requireOwnEnvironment, environment: []client.Pair{
-		{Key: "NODE_OPTIONS", Value: "--require=/tmp/attack.js --inspect"}, {Key: "LD_PRELOAD", Value: "/tmp/attack.so"},
-		{Key: "LD_LIBRARY_PATH", Value: "/tmp"}, {Key: "HTTP_PROXY", Value: "http://127.0.0.1:1"}, {Key: "PLUGIN_UNIX_SOCKET_DIR", Value: "/tmp"},
-		{Key: "SLUICE_EGRESS", Value: "tcp:127.0.0.1:1"},
-	}, tries: tries{"*": {"as it was", "as it was", "as it was"}}},
+	{file: "environment", about: "variables that change how Node and the loader start", drive: requireOwnEnvironment, environment: attackEnvironment, tries: tries{"*": {"as it was", "as it was", "as it was"}}},
 	{file: "big-environment", about: "a huge environment and title", may: true, answer: failed, tries: tries{"*": {"kept out", "kept out", "kept out"}}},
 	{file: "secrets", about: "secrets of another account", tries: tries{
 		"read *":    {".*secret.not-found|.*op-failed|.*", ".*secret.not-found|.*", ".*"},
@@ -96,9 +92,13 @@ var attacks = []attack{
 	}},
 	{file: "swap", about: "the answers of other calls", drive: requireOwnAnswers, tries: tries{"*": {"its own", "its own", "its own"}}},
 
-	{file: "fetch", about: "the host itself, by HTTP and all its names", reaches: []mode{off}, notOff: "without a sandbox there is no proxy in the way that it must use",
-		tries: tries{"*": {done, "E.*|403|refused", "E.*|403|refused"}}},
-	{file: "redirect", about: "a way round by an allowed host", notOff: "it would be sent on to a real address", tries: tries{"*": {"", "EGRESS_DENIED|403", "EGRESS_DENIED|403"}}},
+	{file: "fetch", about: "the host itself, by HTTP and all its names", notOff: "the account's whitelist counts there, too", prepare: listLocalhost, tries: tries{
+		"*":               {"", "EGRESS_DENIED not-listed", "EGRESS_DENIED not-listed"},
+		"fetch localhost": {"", "EGRESS_DENIED private-address", "EGRESS_DENIED private-address"},
+		"fetch LOCALHOST": {"", "EGRESS_DENIED private-address", "EGRESS_DENIED private-address"},
+	}},
+	{file: "redirect", about: "a way round by an allowed host", notOff: "it would be sent on to a real address", prepare: allowLocalhost,
+		reaches: []mode{weak, required}, tries: tries{"*": {"", "EGRESS_DENIED not-listed", "EGRESS_DENIED not-listed"}, "to file:*": {"", "E.*|.*", ".*"}}},
 	{file: "proxy", about: "the proxy itself", notOff: "there is none", variants: []string{"tricks", "connections", "slow headers", "huge headers", "half-open", "requests"}, tries: tries{
 		"*": {"", "4..|closed|kept out|ECONNRESET|EPIPE", "4..|closed|kept out|ECONNRESET|EPIPE"},
 	}},
@@ -117,7 +117,7 @@ var attacks = []attack{
 	{file: "worker-heaps", about: "memory: the heaps of many threads", notOff: same, answer: "memory|" + failed, tries: tries{}},
 	{file: "flood-log", about: "the log", notOff: same, tries: tries{"*": {"", "kept out", "kept out"}}},
 	{file: "flood-output", about: "stdout and stderr", notOff: same, tries: tries{"*": {"", "kept out", "kept out"}}},
-	{file: "stream", about: "the session with the gateway", notOff: same, answer: ".*", tries: tries{"*": {"", ".*", ".*"}}, variants: []string{
+	{file: "stream", about: "the session with the gateway", notOff: same, may: true, answer: ".*", tries: tries{"*": {"", ".*", ".*"}}, variants: []string{
 		"garbage", "frames of garbage", "results for calls that never were", "results for every call", "a huge frame", "an impossible length",
 		"logs for calls that never were", "an end of every stream", "settings without end", "pings without end", "empty frames without end", "a goodbye",
 	}},
@@ -129,7 +129,7 @@ var attacks = []attack{
 		"exit", "reallyExit", "abort", "SIGKILL", "SIGSTOP", "SIGTERM", "SIGSEGV by its own name", "the binding", "a deep stack of native code", "an exit from an exit", "caught and again",
 	}},
 	{file: "exit-while-read", about: "every process that reads it", notOff: same, deploy: ".*", tries: tries{}},
-	{file: "pollute", about: "the language under the runtime", notOff: same, answer: ".*", drive: requireEcho, tries: tries{"*": {"", "kept out", "kept out"}}, variants: []string{
+	{file: "pollute", about: "the language under the runtime", notOff: same, answer: ".*", drive: requireEcho, tries: tries{"*": {"", "kept out|its own fault.*", "kept out|its own fault.*"}}, variants: []string{
 		"Object.prototype setters", "Object.prototype values", "JSON", "Array.prototype", "Array iteration", "an array index setter", "Promise.prototype.then", "Map and Set",
 		"Buffer", "Uint8Array", "EventEmitter", "process.emit", "timers", "Symbol.species", "Function.prototype", "String.prototype", "Math and Date", "AsyncLocalStorage",
 		"streams", "http2", "fs", "globals", "everything frozen",
@@ -137,3 +137,12 @@ var attacks = []attack{
 }
 
 const same = "the sandbox has no part in it"
+
+// attackEnvironment are variables by which the loader, the C library, OpenSSL or
+// Node would do something else from the start.
+var attackEnvironment = []client.Pair{
+	{Key: "LD_AUDIT", Value: "/tmp/attack.so"}, {Key: "LD_DEBUG", Value: "all"}, {Key: "GCONV_PATH", Value: "/tmp"},
+	{Key: "OPENSSL_CONF", Value: "/tmp/attack.cnf"}, {Key: "OPENSSL_MODULES", Value: "/tmp"}, {Key: "NODE_V8_COVERAGE", Value: "/tmp"},
+	{Key: "NODE_REDIRECT_WARNINGS", Value: "/tmp/attack"}, {Key: "NODE_TLS_REJECT_UNAUTHORIZED", Value: "0"}, {Key: "UV_THREADPOOL_SIZE", Value: "1000"},
+	{Key: "HOSTALIASES", Value: "/tmp/attack"}, {Key: "GRPC_TRACE", Value: "all"},
+}

@@ -19,11 +19,11 @@ import (
 
 const (
 	randomLambdas = 50
-	randomCalls   = 500
-	randomGap     = 20 * time.Millisecond
+	randomCalls   = 400
+	randomGap     = 100 * time.Millisecond
 	warmAllowed   = 10
 	startedAhead  = 2
-	hitsAim       = 0.9 // of what the best order of eviction without foresight gives
+	hitsAim       = 0.8 // of what it would be if only calls that wait evicted
 
 	busyCallers = 8
 	busyAim     = 1.5

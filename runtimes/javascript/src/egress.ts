@@ -28,6 +28,9 @@ const ADDRESS = { host: '127.0.0.1', port: 3128 };
 
 const REMEDY = 'a lambda reaches other hosts by HTTP and HTTPS only, with fetch, http, https or HTTPClient, which go through the proxy of the platform';
 
+/** What the kernel and the resolver are asked when another host is wanted. */
+const LOOKING = 'connect getaddrinfo queryAny queryA queryAaaa ';
+
 /** Refusals that are logged in one call. */
 const MAX_NOTES = 10;
 
@@ -78,6 +81,7 @@ type Options = Record<string, unknown>;
 /** What of Node's agents is needed: kProxyConfig makes a client write whole addresses, as a proxy wants them. */
 interface ProxyConfig {
   proxyConnectionOptions: object;
+  shouldUseProxy(host: unknown, port: unknown): boolean;
 }
 
 function coverHttp(proxy: EgressProxy, refused: Refused): void {
@@ -87,6 +91,7 @@ function coverHttp(proxy: EgressProxy, refused: Refused): void {
   if (symbol === undefined) throw new Error(`Node.js ${process.version} cannot send HTTP through a proxy. Use Node.js 24.5 or later`);
   const config = (agent as unknown as Record<symbol, ProxyConfig>)[symbol]!;
   config.proxyConnectionOptions = wayTo(proxy);
+  config.shouldUseProxy = (to, at) => !isProxy(proxy, to, at); // a library that was given its address speaks to it itself
   define(http.Agent.prototype, symbol, config);
   define(https.Agent.prototype, symbol, null); // it goes through a tunnel of ours
   const agents = https.Agent.prototype as unknown as { createConnection: (...args: unknown[]) => unknown };
@@ -95,7 +100,7 @@ function coverHttp(proxy: EgressProxy, refused: Refused): void {
     const [options, callback] = args as [Options | null, Callback | undefined];
     if (typeof options !== 'object' || options === null || !isRemote(options) || typeof callback !== 'function') return direct(agents, ...args);
     openFor(proxy, options, refused, this.options.timeout, (error, socket) => {
-      if (error === null) callback(null, direct(this as never, { ...options, socket }));
+      if (error === null) callback(null, direct(this, { ...options, socket }));
       else callback(error);
     });
     return undefined;
@@ -177,28 +182,31 @@ function coverSockets(proxy: EgressProxy): void {
   define(sockets, 'connect', function connect(this: Socket, ...args: unknown[]): Socket {
     const normalized = (isArray(args[0]) ? args[0] : normalize(args)) as Normalized;
     const [{ host, port, path }, callback] = normalized;
-    if (typeof path === 'string') return direct(this as never, ...args);
-    if (isProxy(host, port)) return direct(this as never, ...(proxy.path === undefined ? args : [{ path: proxy.path }, callback]));
+    if (typeof path === 'string') return direct(this, ...args);
+    if (isProxy(proxy, host, port)) return direct(this, ...(proxy.path === undefined ? args : [{ path: proxy.path }, callback]));
     if (typeof host === 'string' && !isLoopback(host)) explainErrors(this, `${host}:${string(port)}`);
-    return direct(this as never, ...args);
+    return direct(this, ...args);
   });
-  const isProxy = (host: unknown, port: unknown): boolean => (host === proxy.host || host === 'localhost') && +(port as number) === proxy.port;
+}
+
+function isProxy(proxy: EgressProxy, host: unknown, port: unknown): boolean {
+  return host === proxy.host && +(port as number) === proxy.port;
 }
 
 /** The errors of a connection that leads nowhere say how there is a way. */
 function explainErrors(socket: Socket, address: string): void {
-  const destroy = unbound(socket.destroy as (this: Socket, error?: Error) => Socket);
+  const destroy = unbound(socket.destroy);
   define(socket, 'destroy', function (this: Socket, error?: Error): Socket {
-    if (this.connecting) explain(error, address);
+    explain(error, address);
     return destroy(this, error);
   });
 }
 
 /** Adds the remedy to an error of the kernel or of a look-up. */
 function explain(error: unknown, what: string): void {
-  const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown };
+  const { code, message, syscall, errors } = (error ?? {}) as Partial<Record<'code' | 'message' | 'syscall' | 'errors', unknown>>;
   if (typeof code !== 'string' || typeof message !== 'string' || includes(message, REMEDY)) return;
-  if (code === 'EGRESS_DENIED' || startsWith(code, 'ERR_')) return;
+  if (typeof syscall === 'string' ? !includes(LOOKING, `${syscall} `) : !isArray(errors)) return;
   define(error as Error, 'message', `${message === '' ? `connect ${code} ${what}` : message}: ${REMEDY}`);
 }
 
@@ -206,11 +214,9 @@ function explain(error: unknown, what: string): void {
 
 /** Names are resolved by the proxy. What asks for addresses itself hears that. */
 function coverNames(): void {
-  const names = ['lookup', 'resolve', 'resolve4', 'resolve6'] as const;
-  for (const name of names) {
-    const callbacks = dns as unknown as Record<string, (...args: unknown[]) => unknown>;
-    const direct = callbacks[name]!;
-    define(callbacks, name, function (...args: unknown[]): unknown {
+  for (const name of ['lookup', 'resolve', 'resolve4', 'resolve6'] as const) {
+    const direct = dns[name] as (...args: unknown[]) => unknown;
+    define(dns, name, function (...args: unknown[]): unknown {
       const last = args.length - 1;
       const callback = args[last];
       if (typeof callback === 'function') {
@@ -220,6 +226,15 @@ function coverNames(): void {
         };
       }
       return direct(...args);
+    });
+    const promised = dns.promises[name] as (...args: unknown[]) => Promise<unknown>;
+    define(dns.promises, name, async function (...args: unknown[]): Promise<unknown> {
+      try {
+        return await promised(...args);
+      } catch (error) {
+        explain(error, string(args[0]));
+        throw error;
+      }
     });
   }
 }

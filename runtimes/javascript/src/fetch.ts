@@ -2,16 +2,16 @@
 // them is first used, which takes as long as half the start of a process: so they
 // are covered then.
 
-import { AsyncLocalStorage } from 'node:async_hooks';
 import { Socket } from 'node:net';
 import tls from 'node:tls';
 import type { Refused } from './egress.ts';
 import { current } from './invocation.ts';
-import { clearTimer, isArray, NativeError, pin, setTimer, startsWith, string, then } from './primordials.ts';
+import { captureStack, clearTimer, defineProperty, includes, isArray, isError, NativeError, pin, setTimer, startsWith, string, then, unbound } from './primordials.ts';
 import { denied, MESSAGE, type EgressProxy, type Refusal, refusalOf, RULE, tunnel, wayTo } from './tunnel.ts';
 
 const MAX_CONNECTIONS = 64; // to one host
 const MAX_SESSIONS = 100;
+const MAX_REFUSALS = 100;
 const MAX_HANDSHAKE = 10_000; // ms
 
 /** Where copies of undici find the dispatcher that they use: Node's own and older ones, and newer ones. */
@@ -41,30 +41,49 @@ type Connected = (error: Error | null, socket: Socket | null) => void;
 type Connector = (options: ConnectOptions, callback: Connected) => void;
 type AgentClass = new (options: object) => Dispatcher;
 
-/** The WebSocket that a connection is made for: its own error event says nothing. */
-const dialling = pin(new AsyncLocalStorage<{ refusal: Refusal | undefined }>(), 'run', 'getStore');
+/** The latest refusals by host, for WebSockets: their own error events say nothing. */
+const refusals = pin(new Map<string, Refusal>(), 'get', 'set', 'clear');
 
-let prepare: (() => void) | undefined;
+let prepared = (): void => undefined;
 
 /**
- * Sends through the proxy what a copy of undici would send by an agent that it made
- * when it was read. For those who have just read a package that may hold one.
+ * Makes ready for a source before it is run. The first WebSocket of a process is on its
+ * way as soon as it is made, so what may make one has undici read beforehand.
  */
-export function adoptDispatcher(): void {
-  if (shared[NEWER] !== undefined || shared[OLDER] !== undefined) prepare?.();
+export function expectSource(source: string): void {
+  if (source.includes('WebSocket')) prepared();
 }
 
-/** Covers fetch and WebSocket. */
+/** Covers fetch and WebSocket, and what packages send by an undici of their own. */
 export function coverFetch(proxy: EgressProxy, refused: Refused): void {
   const open = globalThis.fetch;
   let ours: Dispatcher | undefined;
-  prepare = (): void => {
-    ours ??= throughProxy(agentClass(open), proxy, refused);
-    if (isDefault(shared[NEWER] ?? shared[OLDER])) share(ours);
+  const prepare = (): void => {
+    if (ours !== undefined && shared[NEWER] === ours && shared[OLDER] === ours) return;
+    const there = shared[NEWER] ?? shared[OLDER];
+    const made = ours === undefined ? defaultAgent(open) : undefined;
+    const through = (ours ??= throughProxy(made!.constructor as AgentClass, proxy, refused));
+    if (!isDefault(there)) return;
+    // Also what has one of them in its hands already goes through the proxy.
+    for (const agent of [there, made]) if (agent !== undefined) agent.dispatch = (options, handler) => through.dispatch(options, handler);
+    share(through);
   };
+  prepared = prepare;
+  // A copy of undici looks for a dispatcher when it is read, before anything is sent.
+  let seen = false;
+  const seek = (): undefined => {
+    if (!seen) {
+      seen = true;
+      queueMicrotask(() => {
+        prepare();
+        coverWebSocket();
+      });
+    }
+  };
+  for (const symbol of [OLDER, NEWER]) Object.defineProperty(shared, symbol, { get: seek, configurable: true });
   // An async function, so that the stack of an error goes on to its caller.
   const covered = async (input: string | URL | Request, init?: RequestInit): Promise<Response> => {
-    prepare!();
+    prepare();
     const invocation = current();
     try {
       const response = await open(input, init);
@@ -79,7 +98,6 @@ export function coverFetch(proxy: EgressProxy, refused: Refused): void {
   };
   Object.defineProperty(covered, 'name', { value: 'fetch', configurable: true });
   globalThis.fetch = covered;
-  coverWebSocket();
 }
 
 /** The agent that copies of undici make for themselves, as opposed to one that user code has chosen. */
@@ -87,19 +105,20 @@ function isDefault(dispatcher: Dispatcher | undefined): boolean {
   return dispatcher === undefined || dispatcher.constructor.name === 'Agent';
 }
 
-function share(dispatcher: Dispatcher): void {
+function share(dispatcher: Dispatcher | undefined): void {
   for (const symbol of [OLDER, NEWER]) {
     Object.defineProperty(shared, symbol, { value: dispatcher, writable: true, enumerable: false, configurable: false });
   }
 }
 
-/** The class of Node's own agents: Node makes one when it reads undici and finds none. */
-function agentClass(open: typeof fetch): AgentClass {
+/** The agent that Node makes when it reads undici and finds none. */
+function defaultAgent(open: typeof fetch): Dispatcher {
   const there = shared[OLDER];
-  if (there !== undefined) shared[OLDER] = undefined;
+  if (there !== undefined) share(undefined);
   void then(open(''), undefined, () => undefined); // it is read, and the address is refused
-  const made = shared[OLDER] ?? there ?? shared[NEWER];
-  return made!.constructor as AgentClass;
+  const made = shared[OLDER] ?? there!;
+  if (there !== undefined && made !== there) shared[OLDER] = there;
+  return made;
 }
 
 function throughProxy(Agent: AgentClass, proxy: EgressProxy, refused: Refused): Dispatcher {
@@ -140,10 +159,10 @@ function connectorTo(proxy: EgressProxy, refused: Refused): Connector {
       return;
     }
     const invocation = current();
-    const call = dialling.getStore();
     const told = (refusal: Refusal): void => {
       refused(invocation, refusal);
-      if (call !== undefined) call.refusal = refusal;
+      if (refusals.size >= MAX_REFUSALS) refusals.clear();
+      refusals.set(hostname, refusal);
     };
     const portNumber = port === '' ? (secure ? 443 : 80) : +port;
     tunnel(proxy, hostname, portNumber, told, (error, socket) => {
@@ -198,45 +217,30 @@ function refusalIn(response: Response): Refusal | undefined {
   return refusalOf(new URL(response.url).hostname, response.headers.get(RULE), response.headers.get(MESSAGE));
 }
 
-/** Makes "fetch failed" say why, where the proxy was in the way. */
+/** Makes "fetch failed" say why, where the proxy was in the way, and where it was called. */
 function explained(error: unknown): Refusal | undefined {
-  const { cause, message, stack } = error as { cause?: Error & Partial<Refusal> & { code?: unknown }; message: string; stack?: string };
-  if (typeof cause?.code !== 'string' || !startsWith(cause.code, 'EGRESS_')) return undefined;
+  if (!isError(error)) return undefined; // what an abort gives as its reason
+  const { cause, stack } = error as { cause?: Error & Partial<Refusal> & { code?: unknown }; stack?: unknown };
+  const isOurs = typeof cause?.code === 'string' && startsWith(cause.code, 'EGRESS_');
+  if (isOurs) defineProperty(error, 'message', { value: cause.message, writable: true, configurable: true, enumerable: false });
+  if (isOurs || (typeof stack === 'string' && !includes(stack, '\n    at '))) captureStack(error);
+  if (!isOurs) return undefined;
   const { code, host, rule } = cause;
-  Object.defineProperty(error, 'message', { value: cause.message, writable: true, configurable: true, enumerable: false });
-  Object.defineProperty(error, 'stack', { value: stack?.replace(message, () => cause.message), writable: true, configurable: true, enumerable: false });
-  Object.assign(error as object, { code, host, rule });
+  Object.assign(error, { code, host, rule });
   return host === undefined || rule === undefined ? undefined : { host, rule, message: cause.message };
 }
 
-/** Makes a WebSocket whose error event says what was refused. */
-function construct(Base: typeof WebSocket, args: unknown[], target: unknown): WebSocket {
-  prepare!();
-  const call: { refusal: Refusal | undefined } = { refusal: undefined };
-  const socket = dialling.run(call, () => Reflect.construct(Base, args, target as typeof WebSocket) as WebSocket);
-  socket.addEventListener('error', (event) => {
-    if (call.refusal === undefined) return;
-    const error = denied(call.refusal);
-    Object.defineProperty(event, 'message', { value: error.message, configurable: true });
-    Object.defineProperty(event, 'error', { value: error, configurable: true });
-  });
-  return socket;
-}
-
+/** Makes the error event of a WebSocket say what was refused. */
 function coverWebSocket(): void {
-  const property = Object.getOwnPropertyDescriptor(globalThis, 'WebSocket');
-  if (property === undefined) return;
-  let covered: unknown;
-  const make = (): unknown => {
-    const Base = (property.get === undefined ? property.value : Reflect.apply(property.get, globalThis, [])) as typeof globalThis.WebSocket;
-    return new Proxy(Base, { construct });
+  const prototype = globalThis.WebSocket.prototype as unknown as { dispatchEvent: (event: Event) => boolean };
+  const dispatch = unbound(prototype.dispatchEvent);
+  prototype.dispatchEvent = function (this: WebSocket, event: Event): boolean {
+    const refusal = event.type === 'error' ? refusals.get(new URL(this.url).hostname) : undefined;
+    if (refusal !== undefined) {
+      const error = denied(refusal);
+      Object.defineProperty(event, 'message', { value: error.message, configurable: true });
+      Object.defineProperty(event, 'error', { value: error, configurable: true });
+    }
+    return dispatch(this, event);
   };
-  Object.defineProperty(globalThis, 'WebSocket', {
-    get: () => (covered ??= make()),
-    set: (value: unknown) => {
-      covered = value;
-    },
-    enumerable: false,
-    configurable: true,
-  });
 }

@@ -29,6 +29,7 @@ export const allocate = Buffer.allocUnsafeSlow;
 export const isArray = Array.isArray;
 export const isFinite = Number.isFinite;
 export const isError = Error.isError;
+export const captureStack = Error.captureStackTrace;
 export const defineProperty = Object.defineProperty;
 
 const buffer = Buffer.prototype as unknown as {

@@ -114,7 +114,7 @@ export class Requests {
   private refuse(invocation: Invocation | undefined): string | undefined {
     if (this.waiting >= MAX_WAITING) return `${string(MAX_WAITING)} requests wait already`;
     if (invocation?.open !== true) return this.refuseStray();
-    if (invocation.requests >= MAX_PER_CALL) return `a call may ask for secrets ${string(MAX_PER_CALL)} times`;
+    if (invocation.requests >= MAX_PER_CALL) return `a call may ask for secrets ${string(MAX_PER_CALL)} times, keep what was read`;
     invocation.requests++;
     return undefined;
   }

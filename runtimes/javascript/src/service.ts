@@ -8,6 +8,7 @@ import { describeRuntime } from './describe.ts';
 import { openWayOut } from './egress.ts';
 import { describe } from './errors.ts';
 import { exit, watchExits } from './exits.ts';
+import { expectSource } from './fetch.ts';
 import { current } from './invocation.ts';
 import { type Artifact, decodeArtifact, FILE, type Lambda, load, setEnvironment } from './load.ts';
 import { byteLength, jsonParse, jsonStringify, max, monotonic, soon } from './primordials.ts';
@@ -86,6 +87,7 @@ export class Service {
     };
     this.failLoading = done;
     this.prepare(request);
+    expectSource(source);
     let lambda: Lambda;
     try {
       lambda = load(source, this.toolbelt);
@@ -114,13 +116,13 @@ export class Service {
       },
       maxKey: MAX_KEY,
       maxValue: MAX_VALUE,
+      environment: this.environment,
       // eslint-disable-next-line @typescript-eslint/no-require-imports -- as large as the rest of the runtime: read when it is used
       jsforce: () => require('./jsforce.cjs') as unknown,
       remaining: () => {
         const deadline = current()?.deadline;
         return deadline === undefined ? MAX_CALL : max(deadline - monotonic(), 0);
       },
-      environment: this.environment,
     });
   };
 
@@ -128,8 +130,7 @@ export class Service {
   private prepare(request: LoadRequest): void {
     this.recorder.limit(request.limits);
     replaceConsole(this.recorder);
-    const { HTTP_PROXY, HTTPS_PROXY, NO_PROXY } = process.env;
-    this.environment = { HTTP_PROXY, HTTPS_PROXY, NO_PROXY, ...request.environment };
+    this.environment = request.environment;
     setEnvironment(request.environment);
     process.argv = ['node', FILE];
     watchExits((invocation, reason, announced) => {

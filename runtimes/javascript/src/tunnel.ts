@@ -34,13 +34,13 @@ type Listener = (argument: never) => void;
 const { prototype } = Socket;
 const on = unbound<EventEmitter, [event: string, listener: Listener], unknown>(prototype.on as never);
 const off = unbound<EventEmitter, [event: string, listener: Listener], unknown>(prototype.removeListener as never);
-const connect = unbound<Socket, [options: SocketConnectOpts], Socket>(prototype.connect as never);
+const connect = unbound<Socket, [options: SocketConnectOpts], Socket>(prototype.connect);
 const read = unbound<Socket, [], Buffer | null>(prototype.read as never);
-const write = unbound<Socket, [data: Buffer | string, done?: (error?: Error | null) => void], boolean>(prototype.write as never);
-const end = unbound<Socket, [], unknown>(prototype.end as never);
-const pause = unbound<Socket, [], unknown>(prototype.pause as never);
-const resume = unbound<Socket, [], unknown>(prototype.resume as never);
-const destroy = unbound<Socket, [], unknown>(prototype.destroy as never);
+const write = unbound<Socket, [data: Buffer | string, done?: (error?: Error | null) => void], boolean>(prototype.write);
+const end = unbound<Socket, [], unknown>(prototype.end);
+const pause = unbound<Socket, [], unknown>(prototype.pause);
+const resume = unbound<Socket, [], unknown>(prototype.resume);
+const destroy = unbound<Socket, [], unknown>(prototype.destroy);
 
 /** The error of a request that was refused. */
 export function denied({ host, rule, message }: Refusal): Error {

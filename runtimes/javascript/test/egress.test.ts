@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer as createHttp } from 'node:http';
 import { createServer as createHttps } from 'node:https';
-import { type AddressInfo, createServer as createTcp, type Server } from 'node:net';
+import { type AddressInfo, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test, type TestContext } from 'node:test';
@@ -171,4 +171,107 @@ test('an uncaught refusal is the failure of the call, with its text', async (t) 
   const { failure } = await way.session.call().outcome;
   assert.deepEqual([failure!.kind, failure!.message], ['FAILURE_KIND_RUNTIME_EXCEPTION', refusal.message]);
   assert.equal(failure!.stack, `TypeError: ${refusal.message}\n    at async lambda (lambda.js:2:3)`);
+});
+
+test('WebSockets go through a tunnel, plain ones too, also when nothing was fetched before', async (t) => {
+  const way = await start(t, `
+    const open = (url) => new Promise((resolve, reject) => { const ws = new WebSocket(url); ws.onmessage = (e) => { resolve(e.data); ws.close(); }; ws.onerror = (e) => reject(new Error(url + e.error)); });
+    return [await open('ws://${HOST}/'), await open('wss://${HOST}/'), WebSocket.name];`);
+  assert.deepEqual(await call(way), ['hello', 'hello', 'WebSocket']);
+  assert.deepEqual(way.proxy.asked, [`CONNECT ${HOST}:80`, `CONNECT ${HOST}:443`]);
+});
+
+test('what goes past the proxy fails, and says how there is a way', async (t) => {
+  const remedy = 'a lambda reaches other hosts by HTTP and HTTPS only, with fetch, http, https or HTTPClient, which go through the proxy of the platform';
+  const way = await start(t, `
+    const failed = (options) => new Promise((resolve) => net.connect(options).on('error', resolve));
+    const lookup = (name, options, callback) => payload === 'dns'
+      ? callback(Object.assign(new Error('getaddrinfo EAI_AGAIN ' + name), { code: 'EAI_AGAIN', syscall: 'getaddrinfo' }))
+      : options.all ? callback(null, [{ address: '127.0.0.1', family: 4 }]) : callback(null, '127.0.0.1', 4);
+    const long = 'x'.repeat(70) + '.test'; // too long for the resolver to ask anybody
+    const e = await failed({ host: '${OTHER}', port: 1, lookup });
+    const own = await failed({ host: '127.0.0.1', port: 1 });
+    const names = [await new Promise((resolve) => dns.lookup(long, resolve)), await dns.promises.lookup(long).catch((e) => e), await new Promise((resolve) => dns.resolve4(long, resolve))];
+    return [e, own, ...names].map((x) => [x.code, x.message]);`);
+  const [refused, own, ...names] = await call(way);
+  assert.deepEqual(refused, ['ECONNREFUSED', `connect ECONNREFUSED 127.0.0.1:1: ${remedy}`]);
+  assert.deepEqual(own, ['ECONNREFUSED', 'connect ECONNREFUSED 127.0.0.1:1']);
+  for (const [, message] of names) assert.ok(message.endsWith(`: ${remedy}`), message);
+  assert.deepEqual((await call(way, 'dns'))[0], ['EAI_AGAIN', `getaddrinfo EAI_AGAIN ${OTHER}: ${remedy}`]);
+  assert.deepEqual(way.proxy.asked, []);
+});
+
+test('an address of the proxy that a library was given leads there in both modes', async (t) => {
+  const way = await start(t, `
+    return await new Promise((resolve, reject) => http.get({ host: '127.0.0.1', port: 3128, path: 'http://${HOST}/x', headers: { host: '${HOST}' } }, (r) => {
+      let body = ''; r.on('data', (b) => body += b); r.on('end', () => resolve(JSON.parse(body).url));
+    }).on('error', reject));`, { mode: 'unix' });
+  assert.equal(await call(way), '/x');
+});
+
+test('a proxy that fails is an error that says so', async (t) => {
+  const way = await start(t, `
+    if (payload.stop) return await fetch('https://gone.allowed.test');
+    if (payload.timeout) return await new Promise((resolve, reject) => { let timedOut = false;
+      https.get('https://${OTHER}', { timeout: 100 }).on('timeout', () => timedOut = true).on('error', (e) => resolve([timedOut, e.code])); });
+    return await get('https://${OTHER}');`);
+  const host = way.proxy.hosts[`${OTHER}:443`] = { raw: 'HTTP/1.1 500 Broken\r\n\r\n' };
+  const text = `The way out to ${OTHER}:443 could not be opened: the proxy`;
+  const failed = async (raw: string): Promise<string> => {
+    host.raw = raw;
+    const { message, code } = await call(way);
+    assert.equal(code, 'EGRESS_FAILED');
+    return message;
+  };
+  assert.equal(await failed('HTTP/1.1 500 Broken\r\n\r\n'), `${text} answers HTTP/1.1 500 Broken`);
+  assert.equal(await failed(''), `${text} closed the connection`);
+  assert.equal(await failed(`HTTP/1.1 200 OK\r\nX: ${'x'.repeat(20_000)}`), `${text} answers with too long a header`);
+  assert.equal(await failed('HTTP/1.1 403 No\r\nnothing\r\nX-SLUICE-egress:  mine \r\n\r\n').catch((e: Error) => e.message.includes('EGRESS_DENIED')), true);
+  way.proxy.hosts[`${OTHER}:443`] = { silent: true };
+  assert.deepEqual(await call(way, { timeout: true }), [true, 'ERR_PROXY_TUNNEL']);
+  way.proxy.server.close();
+  way.proxy.server.closeAllConnections();
+  const { name, message, code } = await call(way, { stop: true });
+  assert.deepEqual([name, code], ['TypeError', 'EGRESS_FAILED']);
+  assert.match(message, /^The way out to gone.allowed.test:443 could not be opened: the proxy of the platform does not answer \(connect ECONNREFUSED/);
+});
+
+test('user code that replaces built-ins still has a way out', async (t) => {
+  const way = await start(t, `
+    const boom = () => { throw new Error('poisoned') };
+    String.prototype.indexOf = String.prototype.split = String.prototype.slice = String.prototype.startsWith = boom;
+    String.prototype.trim = boom;
+    WeakMap.prototype.get = WeakMap.prototype.set = Map.prototype.get = boom;
+    net.Socket.prototype.connect = tls.connect = boom;
+    require('async_hooks').AsyncLocalStorage.prototype.getStore = boom;
+    globalThis.Error = globalThis.setTimeout = globalThis.clearTimeout = boom;
+    const agent = new https.Agent();
+    return await new Promise((resolve) => agent.createConnection({ host: '${OTHER}', port: 443 }, (e) => resolve([e.code, e.message])));`);
+  const { result, logs } = await logged(way);
+  assert.deepEqual([result, logs], [['EGRESS_DENIED', refusal.message], warning]);
+});
+
+test('undici of a package goes through the proxy too', async (t) => {
+  const way = await start(t, `
+    const { createRequire } = require('module');
+    const undici = createRequire(${JSON.stringify(import.meta.filename)})('undici');
+    await null;
+    const read = async (r) => (await r.body.json()).url;
+    return [await read(await undici.request('http://${HOST}/a')), await read(await undici.request('https://${HOST}/b')),
+      await read(await undici.request('https://${HOST}/c', { dispatcher: new undici.Agent() })), (await (await fetch('http://${HOST}/d')).json()).url,
+      await undici.request('https://${OTHER}/', { dispatcher: new undici.Agent() }).catch((e) => e.message)];`);
+  assert.deepEqual(await call(way), ['/a', '/b', '/c', '/d', refusal.message]);
+});
+
+test('what SLUICE_EGRESS must be is said', async (t) => {
+  const runtime = await Runtime.start(t, { SLUICE_EGRESS: '127.0.0.1:3128' });
+  assert.equal(runtime.handshake, '');
+  assert.match(runtime.stderr, /SLUICE_EGRESS is 127.0.0.1:3128: it must be tcp:HOST:PORT or unix:\/PATH/);
+});
+
+test('without SLUICE_EGRESS a process goes out directly', async (t) => {
+  const port = await listen(t, createHttp((_, response) => response.end('direct')));
+  const way = await start(t, `return await (await fetch('http://127.0.0.1:' + payload)).text();`, { environment: { SLUICE_EGRESS: '' } });
+  assert.equal(await call(way, port), 'direct');
+  assert.deepEqual(way.proxy.asked, []);
 });

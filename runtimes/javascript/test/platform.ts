@@ -1,20 +1,21 @@
-// A platform on loopback for the toolbelt's clients: HTTPS servers that speak what
-// the real services do, and the proxy that lambdas leave by.
+// A platform on loopback for the toolbelt's clients: an HTTPS server that speaks what
+// the real services do.
 
 import { createHmac } from 'node:crypto';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
-import { createServer as createHttpServer, type IncomingMessage, type Server as HttpServer } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { createServer, type Server } from 'node:https';
-import { type AddressInfo, connect } from 'node:net';
-import { join } from 'node:path';
+import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { TestContext } from 'node:test';
 import type { TLSSocket } from 'node:tls';
+import { certificate } from './certificate.ts';
 
 export const ACCOUNT = '12345678';
-export const caFile = join(import.meta.dirname, 'certificates', 'ca.pem');
-export const certificate = (name: string): string => readFileSync(join(import.meta.dirname, 'certificates', name), 'utf8');
+/** Those of the server, of the client that it knows, and of one that nobody knows. */
+export const identity = certificate('localhost', '*.platform.test');
+export const client = certificate('client.test');
+export const stranger = certificate('localhost');
 
 export interface Seen {
   method: string;
@@ -24,7 +25,7 @@ export interface Seen {
   query: URLSearchParams;
   headers: { [name: string]: string };
   body: string;
-  /** The common name of the client's certificate. */
+  /** The name in the client's certificate. */
   client: string | undefined;
 }
 
@@ -47,9 +48,8 @@ export class Platform {
   services = ['msgHist', 'smt', 'swift', 'faasGW', 'sentinel', 'contextService', 'agentVep'];
 
   private constructor(clientCertificates: boolean) {
-    const options = { key: certificate('server.key'), cert: certificate('server.pem') };
-    const asking = clientCertificates ? { ca: certificate('ca.pem'), requestCert: true, rejectUnauthorized: true } : {};
-    this.server = createServer({ ...options, ...asking }, (request, response) => {
+    const asking = clientCertificates ? { ca: client.cert, requestCert: true, rejectUnauthorized: true } : {};
+    this.server = createServer({ ...identity, ...asking }, (request, response) => {
       void this.answer(request).then(({ status = 200, headers = {}, body }) => {
         const text = body === undefined || typeof body === 'string' ? body : JSON.stringify(body);
         response.writeHead(status, { ...(typeof body === 'object' && { 'content-type': 'application/json' }), ...headers });
@@ -61,7 +61,7 @@ export class Platform {
       socket.on('close', () => this.sockets.delete(socket));
     });
     this.route(`GET /api/account/${ACCOUNT}/service/baseURI.json`, () => ({
-      body: { baseURIs: this.services.map((service) => ({ service, account: ACCOUNT, baseURI: this.host })) },
+      body: { baseURIs: this.services.map((service) => ({ service, account: ACCOUNT, baseURI: this.hostOf(service) })) },
     }));
   }
 
@@ -80,8 +80,15 @@ export class Platform {
     await once(this.server, 'close');
   }
 
+  /** Where a service is told to be; a name of platform.test needs the proxy. */
+  hostOf = (_service: string): string => this.host;
+
+  get port(): number {
+    return (this.server.address() as AddressInfo).port;
+  }
+
   get host(): string {
-    return `localhost:${(this.server.address() as AddressInfo).port}`;
+    return `localhost:${this.port}`;
   }
 
   route(start: string, handler: Handler): this {
@@ -101,54 +108,12 @@ export class Platform {
     const peer = (request.socket as TLSSocket).getPeerCertificate();
     const seen: Seen = {
       method: request.method!, url: request.url!, path: url.pathname, query: url.searchParams,
-      headers: request.headers as { [name: string]: string }, body: Buffer.concat(chunks).toString('latin1'), client: peer.subject?.CN as string | undefined,
+      headers: request.headers as { [name: string]: string }, body: Buffer.concat(chunks).toString('latin1'), client: peer.subjectaltname,
     };
     this.seen.push(seen);
     const line = `${seen.method} ${seen.path}`;
     const [match] = [...this.routes.keys()].filter((start) => line.startsWith(start)).toSorted((a, b) => b.length - a.length);
     return match === undefined ? { status: 404, body: { message: `nothing at ${line}` } } : this.routes.get(match)!(seen);
-  }
-}
-
-/** A CONNECT proxy that lets through what is on its list, like the one of the gateway. */
-export class Proxy {
-  readonly connects: string[] = [];
-  readonly allowed = new Set<string>();
-  readonly server: HttpServer = createHttpServer((_, response) => {
-    response.writeHead(403, { 'x-sluice-egress': 'not-listed' });
-    response.end('You do not have access to the page or resource you are trying to reach\n');
-  });
-
-  static async start(t: TestContext, ...allowed: string[]): Promise<Proxy> {
-    const proxy = new Proxy();
-    for (const host of allowed) proxy.allowed.add(host);
-    const sockets = new Set<Duplex>();
-    proxy.server.on('connect', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-      sockets.add(socket);
-      proxy.connects.push(request.url!);
-      socket.on('error', () => undefined);
-      if (!proxy.allowed.has(request.url!)) {
-        socket.end('HTTP/1.1 403 Forbidden\r\nX-Sluice-Egress: not-listed\r\nX-Sluice-Egress-Message: not on the list\r\nContent-Length: 0\r\n\r\n');
-        return;
-      }
-      const target = connect(Number(request.url!.split(':')[1]), '127.0.0.1', () => {
-        socket.write('HTTP/1.1 200 Connection Established\r\n\r\n');
-        target.write(head);
-        target.pipe(socket).pipe(target);
-      });
-      target.on('error', () => socket.destroy());
-    });
-    proxy.server.listen(0, '127.0.0.1');
-    await once(proxy.server, 'listening');
-    t.after(() => {
-      proxy.server.close();
-      for (const socket of sockets) socket.destroy();
-    });
-    return proxy;
-  }
-
-  get url(): string {
-    return `http://127.0.0.1:${(this.server.address() as AddressInfo).port}`;
   }
 }
 

@@ -5,7 +5,7 @@ async function lambda(input, callback) {
   const { mark, addon, extension } = input.payload
   const code = Buffer.from(addon, 'base64')
   const seen = {}
-  const places = { '/tmp': `/tmp/${mark}.so`, 'its own folder': `${process.cwd()}/${mark}.so`, '/dev/shm': `/dev/shm/${mark}.so` }
+  const places = { '/tmp': `/tmp/${mark}.so`, 'its own folder': `${home()}/${mark}.so`, '/dev/shm': `/dev/shm/${mark}.so` }
   // What it inherited as memory is a file, too.
   for (let fd = 3; fd < 30; fd++) {
     try { if (fs.fstatSync(fd).isFile() && fs.readlinkSync(`/proc/self/fd/${fd}`).startsWith('/memfd:')) places[`inherited memory`] = `/proc/self/fd/${fd}` } catch {}

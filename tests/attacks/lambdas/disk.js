@@ -6,9 +6,9 @@ const MIB = Buffer.alloc(1 << 20, 1)
 async function lambda(input, callback) {
   const { mark } = input.payload
   const seen = {}
-  for (const folder of ['/tmp', process.cwd(), '/dev/shm', '/var/tmp', '/run', '/']) {
+  for (const folder of ['/tmp', home(), '/dev/shm', '/var/tmp', '/run', '/']) {
     const path = `${folder === '/' ? '' : folder}/${mark}`
-    seen[`24 MiB in ${folder === process.cwd() ? 'its own folder' : folder}`] = await attempt(() => {
+    seen[`24 MiB in ${folder === home() ? 'its own folder' : folder}`] = await attempt(() => {
       const fd = fs.openSync(path, 'w')
       try {
         for (let i = 0; i < 24; i++) fs.writeSync(fd, MIB)
@@ -35,7 +35,7 @@ async function lambda(input, callback) {
     try {
       for (let i = 0; i < 1000; i++) {
         await new Promise((resolve, reject) => {
-          servers.push(net.createServer().on('error', reject).listen(`${process.cwd()}/${mark}-${i}`, resolve))
+          servers.push(net.createServer().on('error', reject).listen(`${home()}/${mark}-${i}`, resolve))
         })
       }
     } finally {

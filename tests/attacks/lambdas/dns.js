@@ -9,6 +9,6 @@ async function lambda(input, callback) {
     'look up': await attempt(async () => (await dns.promises.lookup('secret.attack.test')).address),
     'resolve': await attempt(async () => (await resolver.resolve4('secret.attack.test'))[0]),
     'resolve text': await attempt(async () => (await resolver.resolveTxt('secret.attack.test'))[0]),
-    'reverse': await attempt(async () => (await resolver.reverse('127.0.0.1'))[0]),
+    'reverse': await attempt(async () => (await resolver.reverse('192.0.2.1'))[0]),
   })
 }

@@ -5,7 +5,8 @@ async function lambda(input, callback) {
   let started = 0
   let last
   for (let i = 0; i < 40; i++) {
-    const c = child.spawn('/bin/sh', ['-c', 'sleep 60 & sleep 60'], { detached: true, stdio: 'ignore' })
+    let c
+    try { c = child.spawn('/bin/sh', ['-c', 'sleep 60 & sleep 60'], { detached: true, stdio: 'ignore' }) } catch (e) { last = e.code; continue }
     c.on('error', (e) => { last = e.code })
     if (c.pid !== undefined) started++
   }

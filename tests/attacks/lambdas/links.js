@@ -4,7 +4,7 @@ const net = require('net')
 
 async function lambda(input, callback) {
   const { mark, data } = input.payload
-  const here = process.cwd()
+  const here = home()
   const socket = () => {
     const name = fs.readdirSync(here).find((n) => fs.lstatSync(`${here}/${n}`).isSocket())
     if (name === undefined) throw new Error('there is no socket')

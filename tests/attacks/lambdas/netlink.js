@@ -12,7 +12,11 @@ async function lambda(input, callback) {
     "learn the host's name": await attempt(() => {
       if (os.hostname() !== host) throw new Error('another name')
     }),
-    'learn who runs it': await attempt(() => os.userInfo().username),
+    'learn who runs it': await attempt(() => {
+      const { username } = os.userInfo()
+      if (username === 'lambda') throw new Error('its own')
+      return username
+    }),
     "the report's host name": await attempt(() => {
       process.report.excludeNetwork = true
       if (process.report.getReport().header.host !== host) throw new Error('another name')

@@ -12,8 +12,8 @@ async function lambda(input, callback) {
       if (process.getuid() !== 0 && process.geteuid() !== 0) process.setuid(0)
       if (process.getuid() !== 0) throw new Error('not root')
     }),
-    'open its folder for others': await attempt(() => { fs.chmodSync(process.cwd(), 0o777) }),
-    'give its folder away': await attempt(() => { fs.chownSync(process.cwd(), process.getuid() + 1, 12345) }),
+    'open its folder for others': await attempt(() => { fs.chmodSync(home(), 0o777) }),
+    'give its folder away': await attempt(() => { fs.chownSync(home(), process.getuid() + 1, 12345) }),
     'make a setuid file': await attempt(() => {
       const path = `/tmp/${mark}-setuid`
       fs.writeFileSync(path, '')

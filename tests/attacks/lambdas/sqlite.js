@@ -11,7 +11,7 @@ async function lambda(input, callback) {
     "open the host's": await attempt(() => sql(() => { new DatabaseSync('/etc/passwd', { readOnly: true }).exec('select * from sqlite_master') })),
     'plant one in the data folder': await attempt(() => sql(() => { new DatabaseSync(`${data}/${mark}.db`).exec('create table t (x)') })),
     'attach one': await attempt(() => sql(() => { new DatabaseSync(':memory:').exec(`attach '${data}/${mark}-attached.db' as a; create table a.t (x)`) })),
-    'plant one in its own folder': await attempt(() => sql(() => { new DatabaseSync(`${process.cwd()}/${mark}.db`).exec('create table t (x)') })),
+    'plant one in its own folder': await attempt(() => sql(() => { new DatabaseSync(`${home()}/${mark}.db`).exec('create table t (x)') })),
     'a backup': await attempt(() => sql(async () => { await require('node:sqlite').backup(new DatabaseSync(':memory:'), `${data}/${mark}-backup.db`) })),
   })
 }

@@ -9,6 +9,7 @@
 import { isObject } from './conversation.ts';
 import type { Domains, HttpClient } from './csds.ts';
 import { codeOf, ContextServiceErrorCodes as Codes, ErrorCodes, reasonOf, ToolbeltError } from './errors.ts';
+import type { HttpOptions } from './http/index.ts';
 import type { Kit } from './secret.ts';
 import { inTime, sleep } from './wait.ts';
 
@@ -69,12 +70,12 @@ export function makeContextServiceClient(kit: Kit, http: HttpClient, domains: Do
   async function ask(method: string, path: string, options: { body?: object; done?: readonly number[] } = {}): Promise<string> {
     const base = baseUrl === undefined ? `https://${await hostOf(kit, domains)}` : baseOf(baseUrl);
     const headers: Record<string, string> = { 'maven-api-key': apiKey, Accept: 'application/json' };
-    const request: Record<string, unknown> = {
+    const request: HttpOptions = {
       method, headers, timeout: DEADLINE, simple: false, resolveWithFullResponse: true,
     };
     if (options.body !== undefined) {
       headers['Content-Type'] = 'application/json';
-      request['body'] = JSON.stringify(options.body);
+      request.body = JSON.stringify(options.body);
     }
     const { statusCode, body } = await attempts(http, `${base}/v1/account/${account}${path}`, request);
     if (statusCode >= 200 && statusCode <= 299) return body;
@@ -170,7 +171,7 @@ function baseOf(baseUrl: string): string {
 }
 
 /** Asks, and asks again when the network failed. Each attempt has its own deadline. */
-async function attempts(http: HttpClient, url: string, request: object): Promise<{ statusCode: number; body: string }> {
+async function attempts(http: HttpClient, url: string, request: HttpOptions): Promise<{ statusCode: number; body: string }> {
   for (let attempt = 0; ; attempt++) {
     try {
       return (await inTime(http(url, request), DEADLINE, late)) as { statusCode: number; body: string };

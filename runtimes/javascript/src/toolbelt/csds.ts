@@ -5,11 +5,12 @@
 // it is the one that lambdas have always asked.
 
 import { ErrorCodes, reasonOf, ToolbeltError } from './errors.ts';
+import type { HttpOptions } from './http/index.ts';
 import type { Kit } from './secret.ts';
 
 /** The HTTPClient, as clients that are built on it see it. */
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- it answers whatever the server does
-export type HttpClient = (uri: string, options: object) => Promise<any>;
+export type HttpClient = (uri: string, options: HttpOptions) => Promise<any>;
 
 const DEFAULT_HOST = 'api.liveperson.net';
 

@@ -3,23 +3,16 @@
 
 import { accountOf, type Domains, type HttpClient } from './csds.ts';
 import { because } from './errors.ts';
+import { arrayFormat } from './http/body.ts';
+import type { HttpOptions } from './http/index.ts';
+import { stringify, withQuery } from './http/query.ts';
 import { type AppKey, appKeyOf, sign } from './oauth1.ts';
-import { urlEncoded, withQuery } from './query.ts';
 import type { Kit, SecretClient } from './secret.ts';
 
 const DEFAULT_APP_KEY = 'lp-faas-default-app-key';
 
 /** Those of the HTTPClient, and appKeySecretName. */
-export interface LpClientOptions {
-  appKeySecretName?: string;
-  method?: string;
-  headers?: Record<string, unknown>;
-  body?: unknown;
-  json?: unknown;
-  qs?: object;
-  form?: unknown;
-  [option: string]: unknown;
-}
+export type LpClientOptions = HttpOptions & { appKeySecretName?: string };
 
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- it answers whatever the service does
 export type LpClient = (service: string, path: string, options?: LpClientOptions) => Promise<any>;
@@ -29,10 +22,12 @@ export function makeLpClient(http: HttpClient, secrets: SecretClient, domains: D
   return async (service, path, options = {}) => {
     const { appKeySecretName = DEFAULT_APP_KEY, method = 'GET', qs, form, ...rest } = options;
     const url = urlOf(await domains.get(service), path);
-    withQuery(url, qs);
+    // Here and not by the HTTPClient, because what is signed must be what is sent.
+    const style = { arrayFormat: arrayFormat(options), skipNulls: options.qsStringifyOptions?.skipNulls };
+    if (qs !== undefined) url.search = withQuery(url.search.slice(1), qs, style);
+    const encoded = typeof form === 'object' && form !== null ? stringify(form, style, 'form') : (form as string | undefined);
     const key = await readKey(secrets, appKeySecretName);
-    const encoded = form === undefined ? undefined : urlEncoded(form);
-    const request: LpClientOptions = { json: !isBytes(rest.body), ...rest, method };
+    const request: HttpOptions = { json: !isBytes(rest.body), ...rest, method };
     for (const other of ['uri', 'url', 'baseUrl']) Reflect.deleteProperty(request, other); // the path has said it
     if (encoded !== undefined) request.form = encoded;
     request.headers = { ...without(rest.headers, 'authorization'), Authorization: sign(key, method, url, encoded) };
@@ -64,6 +59,6 @@ function isBytes(body: unknown): boolean {
   return typeof body === 'string' || body instanceof Uint8Array;
 }
 
-function without(headers: Record<string, unknown> | undefined, name: string): object {
+function without(headers: HttpOptions['headers'], name: string): Record<string, unknown> {
   return Object.fromEntries(Object.entries(headers ?? {}).filter(([other]) => other.toLowerCase() !== name));
 }

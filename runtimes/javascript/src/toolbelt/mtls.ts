@@ -1,5 +1,5 @@
-// The MTLSClient: HTTPS with a certificate of the caller's own. Node's agent goes
-// through the proxy by CONNECT and speaks TLS, with that certificate, in the tunnel.
+// The MTLSClient: HTTPS with a certificate of the caller's own. Its agent goes the way
+// out like all others (egress.ts), and speaks TLS with that certificate in the tunnel.
 
 import { Agent, request } from 'node:https';
 import { createSecureContext } from 'node:tls';
@@ -56,8 +56,7 @@ export function makeMTLSClient(kit: Kit, config: MTLSConfig): MTLSClient {
   const agentFor = (checked: boolean): Agent => {
     let agent = agents.get(checked);
     if (agent === undefined) {
-      const { HTTPS_PROXY, NO_PROXY } = kit.environment;
-      agent = new Agent({ ...secure, rejectUnauthorized: checked, keepAlive: true, maxSockets: CONNECTIONS, proxyEnv: { HTTPS_PROXY, NO_PROXY } });
+      agent = new Agent({ ...secure, rejectUnauthorized: checked, keepAlive: true, maxSockets: CONNECTIONS });
       agents.set(checked, agent);
     }
     return agent;

@@ -95,7 +95,7 @@ export function makeOrchestratorClient(kit: Kit, http: HttpClient, secrets: Secr
     async invoke(invocations, deadline = MAX_DEADLINE, options = {}) {
       check(invocations, deadline, options);
       if (deadline > MAX_DEADLINE) {
-        console.warn(`Deadline exceeds maximum allowed value, ${String(MAX_DEADLINE)}ms will be used instead`);
+        kit.warn(`Deadline exceeds maximum allowed value, ${String(MAX_DEADLINE)}ms will be used instead`);
         deadline = MAX_DEADLINE;
       }
       const end = Date.now() + deadline;

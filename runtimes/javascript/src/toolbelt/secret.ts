@@ -17,16 +17,15 @@ export interface Kit {
   /** The largest key and value, in bytes; a value's are those of its JSON. */
   maxKey: number;
   maxValue: number;
+  /**
+   * The variables that the process was loaded with. Clients read them here, when they
+   * are used: what a lambda does to process.env changes nothing for them.
+   */
+  environment: Readonly<Record<string, string | undefined>>;
   /** Reads the package jsforce, the first time. */
   jsforce(): unknown;
   /** The milliseconds that the running call has left; those that a call has at most outside of calls. */
   remaining(): number;
-  /**
-   * The variables that the process was loaded with, and those for the proxy. Clients
-   * read them here, when they are used: what a lambda does to process.env changes
-   * nothing for them, so it cannot lose its account's id or its way out.
-   */
-  environment: Readonly<Record<string, string | undefined>>;
 }
 
 /** A secret as lambdas see it. */

@@ -54,7 +54,7 @@ function digest(challenge: string, { user, pass }: Credentials, method: string, 
   if (session !== undefined) first = hash(`${first}:${nonce}:${cnonce}`);
   const second = hash(`${method}:${path}`);
   const response = hash(qop === undefined ? `${first}:${nonce}:${second}` : `${first}:${nonce}:${count}:${cnonce}:${qop}:${second}`);
-  const parts = [`username="${user}"`, `realm="${realm}"`, `nonce="${nonce}"`, `uri="${path}"`, `response="${response}"`, `algorithm=${algorithm}`];
+  const parts = [`username="${user.replace(/["\\]/g, '\\$&')}"`, `realm="${realm}"`, `nonce="${nonce}"`, `uri="${path}"`, `response="${response}"`, `algorithm=${algorithm}`];
   if (qop !== undefined) parts.push(`qop=${qop}`, `nc=${count}`);
   if (qop !== undefined || session !== undefined) parts.push(`cnonce="${cnonce}"`);
   if (opaque !== undefined) parts.push(`opaque="${opaque}"`);

@@ -134,7 +134,7 @@ export class Request {
       if (this.aborted) return;
       const message = { method, url: this.url, headers, body: this.body, timeout: milliseconds, unpack: gzip === true, tls };
       this.stop = exchange(this.shared.agents, message, (error, answer) => {
-        if (answer === undefined) reject(error as Error);
+        if (answer === undefined) reject(error);
         else resolve(answer);
       });
     });
