@@ -15,7 +15,7 @@ var attacks = []attack{
 		"list *": {"done.*|ENOENT", "EACCES|ENOENT", "ENOENT"},
 	}},
 	{file: "read-data", about: "the data folder and the control socket", tries: tries{
-		"command by the control socket": {done, "refused", "ENOENT"},
+		"command by the control socket": {"refused", "refused", "ENOENT"},
 		"*":                             {done, "EACCES", "ENOENT"},
 	}},
 	{file: "neighbour", about: "the process of another account's lambda", tries: tries{
@@ -75,7 +75,7 @@ var attacks = []attack{
 	}},
 	{file: "addon", about: "native code", tries: tries{
 		"write it to *":        {done, "done.*|E.*", "done.*|E.*"},
-		"load it *":            {done, "E.*|disabled|no such file|permission denied", "E.*|disabled|no such file|permission denied"},
+		"load it *":            {"done.*|disabled", "E.*|disabled|no such file|permission denied", "E.*|disabled|no such file|permission denied"},
 		"an engine of OpenSSL": {"E.*", "E.*", "E.*"},
 	}},
 	{file: "inherited", about: "descriptors of the gateway that were left open", tries: tries{"*": {"none", "none", "none"}}},
