@@ -43,7 +43,7 @@ bin/sluice:
 bin/sluice-sandbox:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $@ ./plugins/sandbox/launcher
 
-$(JSOUT)/main.cjs: $(JS)/node_modules/.package-lock.json $(JS)/build.mjs $(JS)/runtime.yaml $(shell find $(JS)/src $(JS)/templates -type f)
+$(JSOUT)/main.cjs: $(JS)/node_modules/.package-lock.json $(JS)/build.mjs $(JS)/packages.mjs $(JS)/package.json $(JS)/runtime.yaml $(shell find $(JS)/src $(JS)/templates -type f)
 	cd $(JS) && node build.mjs --out $(CURDIR)/$(JSOUT)
 
 # npm installs anew only when the lockfile changed.

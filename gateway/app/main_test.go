@@ -48,16 +48,20 @@ func TestMain(m *testing.M) {
 }
 
 // loadTiny makes a lambda of any source; it answers with its source, and takes
-// its time when the payload says so.
+// its time or fetches an URL when the payload says so.
 func loadTiny(_ context.Context, fn runtime.Function) (runtime.Handler, error) {
 	return runtime.HandlerFunc(func(_ context.Context, call runtime.Call) (runtime.Result, error) {
 		var order struct {
 			Sleep time.Duration `json:"sleep"`
+			Fetch string        `json:"fetch"`
 		}
 		if err := json.Unmarshal(call.Payload, &order); err != nil {
 			return runtime.Result{}, err
 		}
 		time.Sleep(order.Sleep)
+		if order.Fetch != "" {
+			return fetch(order.Fetch)
+		}
 		payload, err := json.Marshal(string(fn.Artifact))
 		return runtime.Result{Payload: payload}, err
 	}), nil

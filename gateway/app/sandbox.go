@@ -11,7 +11,11 @@ import (
 // openSandbox finds out how far lambdas can be shut in here, and says what is
 // missing. Under required that ends the start.
 func (a *App) openSandbox(ctx context.Context) (err error) {
-	a.sandbox, err = sandbox.Open(ctx, sandbox.Settings{Mode: sandbox.Mode(a.config.Sandbox), CAFile: a.config.EgressCAFile})
+	trusted, err := a.lambdaCAFile()
+	if err != nil {
+		return err
+	}
+	a.sandbox, err = sandbox.Open(ctx, sandbox.Settings{Mode: sandbox.Mode(a.config.Sandbox), CAFile: trusted})
 	if err != nil {
 		return err
 	}

@@ -72,6 +72,8 @@ func TestEverySettingIsAFlagAndAVariable(t *testing.T) {
 		{"--limit=run-time=4s", "SLUICE_LIMIT=run-time=4s", func(c config.Config) any { return c.Limits().RunTime }, 4 * time.Second},
 		{"--limit=lambdas=0,code=500", "SLUICE_LIMIT=lambdas=0,code=500", func(c config.Config) any { return []int{c.Limits().Lambdas, c.Limits().Code} }, []int{0, 500}},
 		{"--runtimes-dir=/r", "SLUICE_RUNTIMES_DIR=/r", func(c config.Config) any { return c.RuntimesDir }, "/r"},
+		{"--sandbox=required", "SLUICE_SANDBOX=required", func(c config.Config) any { return c.Sandbox }, "required"},
+		{"--egress-ca-file=/ca.pem", "SLUICE_EGRESS_CA_FILE=/ca.pem", func(c config.Config) any { return c.EgressCAFile }, "/ca.pem"},
 		{"--pprof", "SLUICE_PPROF=1", func(c config.Config) any { return c.Pprof }, true},
 	} {
 		t.Run(tc.flag, func(t *testing.T) {
@@ -107,6 +109,7 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 		args, environ []string
 		want          string
 	}{
+		"a mode of the sandbox that is none":  {[]string{"--sandbox=on"}, nil, `--sandbox: "on" is no mode of the sandbox: required, auto or off`},
 		"an unknown variable":                 {nil, []string{"SLUICE_DATADIR=/x"}, "SLUICE_DATADIR is set in the environment, but there is no such setting"},
 		"a variable of the wrong type":        {nil, []string{"SLUICE_PRESTART=many"}, `SLUICE_PRESTART="many": not a valid value for --prestart`},
 		"a plain listener for the world":      {[]string{"--http-addr", "0.0.0.0:80"}, nil, "--http-addr: \"0.0.0.0:80\" is not a loopback address"},

@@ -81,6 +81,9 @@ func TestAFaultyManifestIsNamed(t *testing.T) {
 		"two documents":                      {"{name: x, command: run, protocol: 1}\n---\n{}", "more than one document"},
 		"no YAML":                            {"\tname", "yaml"},
 		"a file that is far too large":       {strings.Repeat("# x\n", 20_000), "larger than"},
+		"a relative file":                    {`{name: x, command: run, protocol: 1, files: [data]}`, `files[0]: "data" is not an absolute path`},
+		"a file that is not there":           {`{name: x, command: run, protocol: 1, files: [/nonexistent]}`, "files[0]: stat /nonexistent"},
+		"the settings of the machine":        {`{name: x, command: run, protocol: 1, files: [/usr, /etc/]}`, "files[1]: /etc cannot be shown as a whole"},
 		"all that is wrong with it, at once": {`{name: X, command: run, protocol: 7}`, "lower case letters"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -126,4 +129,13 @@ func FuzzManifest(f *testing.F) {
 			require.Equal(t, 1, r.Protocol)
 		}
 	})
+}
+
+func TestTheFilesThatAProcessMayRead(t *testing.T) {
+	dir := t.TempDir()
+	folder := install(t, dir, "x", `{name: x, command: run, protocol: 1, files: ["/usr/share", "${dir}"]}`)
+	c, err := catalog.Open(dir)
+	require.NoError(t, err)
+	require.Equal(t, []string{folder, "/usr/share", folder}, c.Default().Shown())
+	require.Nil(t, catalog.Runtime{}.Shown())
 }

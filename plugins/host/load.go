@@ -57,6 +57,28 @@ func (p *Process) Build(ctx context.Context, source string, deps []Dependency) (
 	return result, nil
 }
 
+// Types asks for all type declarations, by file name: those of Description and those
+// of the packages that user code may import. They may be several megabytes, and
+// nothing here keeps them. Errors are like those of Build.
+func (p *Process) Types(ctx context.Context) (map[string]string, error) {
+	select {
+	case <-p.done:
+		return nil, ErrUnavailable
+	default:
+	}
+	answer, err := p.service.Describe(ctx, &runtimev1.DescribeRequest{PackageTypes: true})
+	ended := contextError(ctx, err)
+	switch {
+	case ended != nil:
+		return nil, fmt.Errorf("%s: describe: %w", p.options.Runtime.Name, ended)
+	case connectionLost(err):
+		return nil, &ExitError{Reason: p.awaitExit("describe").reason}
+	case err != nil:
+		return nil, fmt.Errorf("%s: describe: %w", p.options.Runtime.Name, err)
+	}
+	return answer.GetTypeDeclarations(), nil
+}
+
 // Load gives the process its lambda version, once, and opens its session. Its
 // error is a *LoadError if user code is at fault, an *ExitError if the process
 // ended while it read it, else the context's or the platform's. After any error

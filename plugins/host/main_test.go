@@ -41,6 +41,12 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	goleak.VerifyTestMain(m,
+		goleak.Cleanup(func(code int) {
+			if dir, err := echoProgram(); err == nil {
+				_ = os.RemoveAll(dir) // in the system's folder for such things
+			}
+			os.Exit(code)
+		}),
 		// The thread that starts processes is kept for the program's life.
 		goleak.IgnoreAnyFunction("github.com/sluice-faas/sluice/plugins/sandbox.spawn"))
 }

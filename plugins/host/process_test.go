@@ -174,6 +174,22 @@ func TestLoad(t *testing.T) {
 	})
 }
 
+func TestTypesAreWhatTheRuntimeDescribes(t *testing.T) {
+	o, _ := options(t, "obedient")
+	p := launch(t, o)
+	types, err := p.Types(context.Background())
+	require.NoError(t, err)
+	require.Equal(t, p.Description().TypeDeclarations, types, "one without packages has no more of them")
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, err = p.Types(ended)
+	require.ErrorIs(t, err, context.Canceled)
+	p.Kill()
+	awaitEnd(t, p)
+	_, err = p.Types(context.Background())
+	require.ErrorIs(t, err, host.ErrUnavailable)
+}
+
 func TestBuildWorksWithoutLoad(t *testing.T) {
 	o, _ := options(t, "obedient")
 	p := launch(t, o)

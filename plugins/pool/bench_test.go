@@ -16,7 +16,8 @@ import (
 // noop is a process that answers at once.
 type noop struct{ done chan struct{} }
 
-func (*noop) Description() host.Description { return host.Description{} }
+func (*noop) Description() host.Description                    { return host.Description{} }
+func (*noop) Types(context.Context) (map[string]string, error) { return nil, nil }
 func (*noop) Build(context.Context, string, []host.Dependency) (host.BuildResult, error) {
 	return host.BuildResult{}, nil
 }

@@ -148,3 +148,12 @@ func (s *stock) describe(ctx context.Context) (host.Description, error) {
 	s.putBuilder()
 	return b.proc.Description(), nil
 }
+
+func (s *stock) types(ctx context.Context) (map[string]string, error) {
+	b, err := s.getBuilder(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer s.putBuilder()
+	return b.proc.Types(ctx)
+}

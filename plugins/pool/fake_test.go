@@ -37,6 +37,10 @@ type process struct {
 	done     chan struct{}
 }
 
+func (p *process) Types(context.Context) (map[string]string, error) {
+	return map[string]string{"lambda.d.ts": "of " + p.runtime}, nil
+}
+
 func (p *process) Description() host.Description {
 	return host.Description{Name: p.runtime, DisplayName: "Fake 1"}
 }

@@ -34,6 +34,7 @@ import (
 type Process interface {
 	runtime.Handler
 	Description() host.Description
+	Types(ctx context.Context) (map[string]string, error)
 	Build(ctx context.Context, source string, dependencies []host.Dependency) (host.BuildResult, error)
 	Load(ctx context.Context, request host.LoadRequest) error
 	// Available says whether to give it a call, Retired that it will never take
@@ -302,6 +303,16 @@ func (p *Pool) Describe(ctx context.Context, runtimeName string) (host.Descripti
 		return host.Description{}, err
 	}
 	return s.describe(ctx)
+}
+
+// Types returns all type declarations of a runtime for the editor, by file name.
+// A builder is asked each time: keep them, or have clients keep them.
+func (p *Pool) Types(ctx context.Context, runtimeName string) (map[string]string, error) {
+	s, err := p.stock(runtimeName)
+	if err != nil {
+		return nil, err
+	}
+	return s.types(ctx)
 }
 
 // Stats counts what there is now.

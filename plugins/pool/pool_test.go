@@ -908,3 +908,15 @@ func TestARuntimeIsDescribedByItsFirstProcess(t *testing.T) {
 		require.Equal(t, 2, l.launched())
 	})
 }
+
+func TestTypesAreAskedOfABuilder(t *testing.T) {
+	l := &lab{}
+	in(t, l, pool.Config{}, func(t *testing.T, p *pool.Pool) {
+		for range 3 {
+			types, err := p.Types(bg, "fake")
+			require.NoError(t, err)
+			require.Equal(t, map[string]string{"lambda.d.ts": "of fake"}, types)
+		}
+		require.Equal(t, 1, l.launched())
+	})
+}

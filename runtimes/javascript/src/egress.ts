@@ -17,7 +17,7 @@ import net, { Socket } from 'node:net';
 import tls from 'node:tls';
 import { coverFetch } from './fetch.ts';
 import { current, type Invocation } from './invocation.ts';
-import { clearTimer, includes, isArray, NativeError, pin, setTimer, slice, startsWith, string, unbound } from './primordials.ts';
+import { clearTimer, includes, isArray, NativeError, number, pin, setTimer, slice, startsWith, string, unbound } from './primordials.ts';
 import { isLoopback, MESSAGE, type EgressProxy, type Refusal, refusalOf, RULE, tunnel, TunnelStream, wayTo } from './tunnel.ts';
 
 /** Logs for the author, in the call that asked. */
@@ -149,7 +149,7 @@ function coverTls(proxy: EgressProxy, refused: Refused): void {
     if (!isRemote(options) || isLoopback(options['host'] as string)) return direct(...args);
     const invocation = current();
     const socket = new TunnelStream((done) =>
-      tunnel(proxy, options['host'] as string, +(options['port'] as number), (refusal) => {
+      tunnel(proxy, options['host'] as string, number(options['port']), (refusal) => {
         refused(invocation, refusal);
       }, done),
     );
@@ -176,7 +176,7 @@ function tlsArguments(args: unknown[]): { options: Options; callback: unknown } 
 type Normalized = [options: Options, callback: unknown];
 
 function coverSockets(proxy: EgressProxy): void {
-  const { _normalizeArgs: normalize } = net as unknown as { _normalizeArgs(args: unknown[]): Normalized };
+  const { _normalizeArgs: normalize } = net as unknown as { _normalizeArgs: (args: unknown[]) => Normalized };
   const sockets = Socket.prototype as unknown as { connect: (...args: unknown[]) => Socket };
   const direct = unbound(sockets.connect);
   define(sockets, 'connect', function connect(this: Socket, ...args: unknown[]): Socket {
@@ -190,11 +190,12 @@ function coverSockets(proxy: EgressProxy): void {
 }
 
 function isProxy(proxy: EgressProxy, host: unknown, port: unknown): boolean {
-  return host === proxy.host && +(port as number) === proxy.port;
+  return host === proxy.host && number(port) === proxy.port;
 }
 
 /** The errors of a connection that leads nowhere say how there is a way. */
 function explainErrors(socket: Socket, address: string): void {
+  // eslint-disable-next-line @typescript-eslint/unbound-method -- it is given its this
   const destroy = unbound(socket.destroy);
   define(socket, 'destroy', function (this: Socket, error?: Error): Socket {
     explain(error, address);

@@ -24,6 +24,7 @@ export const min = Math.min;
 export const max = Math.max;
 export const floor = Math.floor;
 export const string = String;
+export const number = Number;
 export const byteLength = Buffer.byteLength;
 export const allocate = Buffer.allocUnsafeSlow;
 export const isArray = Array.isArray;

@@ -57,7 +57,8 @@ async function start(t: TestContext, body: string, { mode = 'tcp', raw = false, 
   proxy.hosts[`${HOST}:443`] = { port: await listen(t, secure) };
   proxy.hosts[`${HOST}:80`] = { port: await listen(t, plain) };
   const egress = mode === 'unix' ? `unix:${join(folder, 'egress.sock')}` : `tcp:127.0.0.1:${proxy.port}`;
-  const runtime = await Runtime.start(t, { SLUICE_EGRESS: egress, NODE_EXTRA_CA_CERTS: keep(folder, cert), ...environment });
+  const known = `http://127.0.0.1:${mode === 'unix' ? 3128 : proxy.port}`;
+  const runtime = await Runtime.start(t, { HTTP_PROXY: known, HTTPS_PROXY: known, http_proxy: known, https_proxy: known, NO_PROXY: '', SLUICE_EGRESS: egress, NODE_EXTRA_CA_CERTS: keep(folder, cert), ...environment });
   const source = raw ? body : `
     const http = require('http'), https = require('https'), net = require('net'), tls = require('tls'), dns = require('dns');
     const client = require('lp-faas-toolbelt').Toolbelt.HTTPClient();

@@ -456,6 +456,17 @@ test('another host gets neither credentials nor cookies, and no plain one an add
       assert.equal(headers['referer'], start === secure ? undefined : `${start}/away`);
     }
   }
+  const both = createTcp((socket) => {
+    socket.once('readable', () => {
+      const first = socket.read() as Buffer;
+      socket.unshift(first);
+      (first[0] === 0x16 ? createHttps({ key, cert }, answer) : createServer(answer)).emit('connection', socket);
+    });
+  });
+  const port = await listen(both);
+  target = `http://localhost:${port}/x`;
+  const plain = await go(`https://localhost:${port}`);
+  assert.deepEqual([plain['host'], plain['authorization'], plain['referer']], [`localhost:${port}`, undefined, undefined], 'the same host, but in plain text');
   const named = base.replace('//', '//u:p@');
   target = '/x#f';
   assert.equal((await seen({ uri: `${named}/away` })).headers['referer'], `${base}/away`, 'no password in it');

@@ -104,7 +104,7 @@ const faults: { name: string; source: string; message: RegExp; stack?: string }[
   { name: 'throws', source: `const a = 1;\nthrow new Error('at load');`, message: /^Error: at load$/, stack: 'Error: at load\n    at Object.<anonymous> (lambda.js:2:7)' },
   { name: 'throws null', source: `throw null`, message: /^null$/ },
   { name: 'throws a TypeError in a function', source: `function f() {\n  null.x;\n}\nf();`, message: /^TypeError: Cannot read/, stack: `TypeError: Cannot read properties of null (reading 'x')\n    at f (lambda.js:2:8)\n    at Object.<anonymous> (lambda.js:4:1)` },
-  { name: 'requires a package', source: `require('lodash')`, message: /Cannot find module 'lodash'.*built-in modules/ },
+  { name: 'requires a package', source: `require('axios')`, message: /Cannot find module 'axios'.*built-in modules/ },
   { name: 'requires a file', source: `require('./x')`, message: /A lambda is one file/ },
   { name: 'has no lambda', source: `const x = 1`, message: /no function named lambda/ },
   { name: 'does not parse', source: `function lambda( {`, message: /^SyntaxError/ },

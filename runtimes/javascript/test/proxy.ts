@@ -40,7 +40,8 @@ export class ProxyServer {
         outgoing.end(FORBIDDEN);
         return;
       }
-      const { 'proxy-connection': _, ...headers } = incoming.headers;
+      const headers = { ...incoming.headers };
+      delete headers['proxy-connection'];
       const upstream = request({ port: rule.port, method: incoming.method, path: pathname + search, headers, agent: false }, (answer) => {
         outgoing.writeHead(answer.statusCode!, answer.headers);
         answer.pipe(outgoing);

@@ -24,7 +24,7 @@ export function makeLpClient(http: HttpClient, secrets: SecretClient, domains: D
     const url = urlOf(await domains.get(service), path);
     // Here and not by the HTTPClient, because what is signed must be what is sent.
     const style = { arrayFormat: arrayFormat(options), skipNulls: options.qsStringifyOptions?.skipNulls };
-    if (qs !== undefined) url.search = withQuery(url.search.slice(1), qs, style);
+    if (qs !== undefined && qs !== null) url.search = withQuery(url.search.slice(1), qs, style);
     const encoded = typeof form === 'object' && form !== null ? stringify(form, style, 'form') : (form as string | undefined);
     const key = await readKey(secrets, appKeySecretName);
     const request: HttpOptions = { json: !isBytes(rest.body), ...rest, method };

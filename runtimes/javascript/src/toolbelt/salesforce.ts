@@ -116,7 +116,7 @@ function transport(kit: Kit, inner: Transport, address: (url: string) => string)
     httpRequest(request, options) {
       const timeout = Math.max(Math.floor(kit.remaining()), 1);
       const limits = { timeout, retry: { maxRetries: MAX_RETRIES } };
-      const headers = { ...defined({ 'LP-URL': process.env['BRAND_ID'], 'User-Agent': agent() }), ...request.headers } as Record<string, string>;
+      const headers = { ...defined({ 'LP-URL': kit.environment['BRAND_ID'], 'User-Agent': agent(kit) }), ...request.headers } as Record<string, string>;
       const sent = inner.httpRequest({ ...request, url: address(request.url), headers }, { ...limits, ...options });
       const answered = sent.catch((error: unknown) => {
         if (isAbort(error)) throw late(timeout, error);
@@ -138,8 +138,8 @@ function late(timeout: number, cause: unknown): Error {
   return error;
 }
 
-function agent(): string | undefined {
-  const lambda = process.env['LAMBDA_UUID'];
+function agent(kit: Kit): string | undefined {
+  const lambda = kit.environment['LAMBDA_UUID'];
   return lambda === undefined ? undefined : `LP-Lambda-${lambda}`;
 }
 

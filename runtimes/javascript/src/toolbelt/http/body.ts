@@ -1,7 +1,7 @@
 // The body of a request: text, bytes, JSON, a form, or a form with files.
 
 import { randomBytes } from 'node:crypto';
-import type { Headers } from './headers.ts';
+import { type Headers, textOf } from './headers.ts';
 import { encode, rfc3986, stringify } from './query.ts';
 import type { HttpOptions } from './types.ts';
 
@@ -17,7 +17,7 @@ export async function bodyOf(options: HttpOptions, headers: Headers): Promise<Bu
   let body: unknown = options.body ?? undefined;
   if (isGiven(form)) {
     if (!isForm(headers)) headers.set('content-type', FORM);
-    body = typeof form === 'object' ? stringify(form, { arrayFormat: arrayFormat(options) }, 'form') : rfc3986(String(form));
+    body = typeof form === 'object' ? stringify(form, { arrayFormat: arrayFormat(options) }, 'form') : rfc3986(textOf(form));
   }
   if (isGiven(json) && json !== false) body = jsonBody(json, body, options, headers);
   return body === undefined ? undefined : bytesOf(body, 'body');
@@ -86,8 +86,9 @@ interface Part {
 
 async function multipart(fields: Readonly<Record<string, unknown>>, headers: Headers): Promise<Buffer> {
   const boundary = `----sluice${randomBytes(18).toString('hex')}`;
-  if (!headers.text('content-type').includes('boundary=')) headers.set('content-type', `multipart/form-data; boundary=${boundary}`);
-  const [, given = boundary] = /boundary="?([^";]+)/.exec(headers.text('content-type')) ?? [];
+  const own = /boundary="?([^";]+)/.exec(headers.text('content-type'))?.[1];
+  if (own === undefined) headers.set('content-type', `multipart/form-data; boundary=${boundary}`);
+  const given = own ?? boundary;
   const parts: Buffer[] = [];
   for (const name of Object.keys(fields)) {
     const field = fields[name];
@@ -109,9 +110,9 @@ function isPart(item: unknown): item is Part {
 function headOf(name: string, { filename, filepath, contentType }: NonNullable<Part['options']>): string {
   const file = filename ?? filepath;
   let head = `Content-Disposition: form-data; name="${escape(name)}"`;
-  if (file !== undefined) head += `; filename="${escape(String(file))}"`;
+  if (file !== undefined) head += `; filename="${escape(textOf(file))}"`;
   const type = contentType ?? (file === undefined ? undefined : 'application/octet-stream');
-  return type === undefined ? head : `${head}\r\nContent-Type: ${String(type).replace(/[\r\n]/g, ' ')}`;
+  return type === undefined ? head : `${head}\r\nContent-Type: ${textOf(type).replace(/[\r\n]/g, ' ')}`;
 }
 
 /** A name within quotes, as browsers write it. */

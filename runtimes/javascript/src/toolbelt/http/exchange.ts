@@ -51,14 +51,14 @@ export interface Times {
 /** Ends an exchange: nothing of it is heard any more. */
 export type Abort = () => void;
 
-type Done = (error: unknown, answer?: Answer) => void;
+type Done = (error: Error | null, answer?: Answer) => void;
 
 /** Methods that may be sent again when a kept connection turns out to be closed. */
 const REPEATABLE = new Set(['GET', 'HEAD', 'PUT', 'DELETE', 'OPTIONS', 'TRACE']);
 
 /** Sends a message; done is called once, unless the exchange is aborted. */
 export function exchange(agents: Agents, message: Message, done: Done): Abort {
-  let abort = (): void => undefined;
+  let abort!: Abort;
   let over = false;
   const once: Done = (error, answer) => {
     if (over) return;
@@ -78,7 +78,7 @@ export function exchange(agents: Agents, message: Message, done: Done): Abort {
   };
 }
 
-function send(agents: Agents, message: Message, done: (error: unknown, answer: Answer | undefined, stale: boolean) => void): Abort {
+function send(agents: Agents, message: Message, done: (error: Error | null, answer: Answer | undefined, stale: boolean) => void): Abort {
   const { method, url, headers, body, timeout, tls } = message;
   const secure = url.protocol === 'https:';
   const start = performance.now();
@@ -98,12 +98,12 @@ function send(agents: Agents, message: Message, done: (error: unknown, answer: A
   const timer = new Timer(timeout, () => {
     fail(answered ? late('ESOCKETTIMEDOUT', false) : late('ETIMEDOUT', !connected));
   });
-  const finish = (error: unknown, answer?: Answer): void => {
+  const finish = (error: Error | null, answer?: Answer): void => {
     timer.stop();
     const stale = error !== null && !answered && request.reusedSocket && (error as { code?: unknown }).code === 'ECONNRESET';
     done(error, answer, stale);
   };
-  const fail = (error: unknown): void => {
+  const fail = (error: Error): void => {
     finish(error);
     request.destroy();
   };
@@ -132,7 +132,7 @@ function send(agents: Agents, message: Message, done: (error: unknown, answer: A
   };
 }
 
-function receive(response: http.IncomingMessage, message: Message, timer: Timer, times: Times, finish: Done, fail: (error: unknown) => void): void {
+function receive(response: http.IncomingMessage, message: Message, timer: Timer, times: Times, finish: Done, fail: (error: Error) => void): void {
   const chunks: Buffer[] = [];
   let length = 0;
   const content = message.unpack && hasBody(message.method, response.statusCode!) ? unpacked(response) : response;

@@ -1,5 +1,8 @@
 // The headers of a request: looked up in any case, sent as they were written.
 
+/** Text of a value of any kind. */
+export const textOf = String as (value: unknown) => string;
+
 export class Headers {
   private readonly entries = new Map<string, { name: string; value: unknown }>();
 
@@ -14,7 +17,7 @@ export class Headers {
   /** The value as text; empty when there is none. */
   text(name: string): string {
     const value = this.entries.get(name.toLowerCase())?.value;
-    return value === undefined ? '' : String(value);
+    return value === undefined ? '' : textOf(value);
   }
 
   set(name: string, value: unknown): void {

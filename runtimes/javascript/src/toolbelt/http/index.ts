@@ -60,9 +60,13 @@ function clientWith(shared: Shared, defaults: HttpOptions): HttpClient {
 /** The options of a call in any of its forms. */
 function given(uri: string | URL | HttpOptions, options?: HttpOptions | HttpCallback | null, callback?: HttpCallback): HttpOptions {
   const heard = typeof options === 'function' ? options : callback;
-  const all: HttpOptions = isAddress(uri) ? { ...(isObject(options) ? options : {}), uri } : { ...uri, ...(isObject(options) ? options : {}) };
+  const all: HttpOptions = isAddress(uri) ? { ...optionsOf(options), uri } : { ...uri, ...optionsOf(options) };
   if (heard !== undefined) all.callback = heard;
   return all;
+}
+
+function optionsOf(options: HttpOptions | HttpCallback | null | undefined): HttpOptions {
+  return typeof options === 'object' && options !== null ? options : {};
 }
 
 function isAddress(uri: unknown): uri is string | URL {

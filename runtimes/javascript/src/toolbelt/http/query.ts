@@ -1,6 +1,8 @@
 // Query strings and forms as the qs library of request makes them: nested values
 // become a[b][0]=c.
 
+import { textOf } from './headers.ts';
+
 const MAX_DEPTH = 50;
 
 export interface Style {
@@ -41,7 +43,7 @@ function add(pairs: string[], key: string, value: unknown, style: Style, name: s
     return;
   }
   if (value instanceof Date) pairs.push(`${encode(key)}=${encode(value.toISOString())}`);
-  else if (typeof value !== 'object' || Buffer.isBuffer(value)) pairs.push(`${encode(key)}=${encode(String(value))}`);
+  else if (typeof value !== 'object' || Buffer.isBuffer(value)) pairs.push(`${encode(key)}=${encode(textOf(value))}`);
   else if (depth > MAX_DEPTH) throw new Error(`options.${name} has more than ${String(MAX_DEPTH)} levels, or it contains itself`);
   else {
     for (const inner of Object.keys(value)) {

@@ -6,7 +6,7 @@ import { type Credentials, answerTo, authorization, credentialsOf } from './auth
 import { arrayFormat, bodyOf } from './body.ts';
 import { CookieJar } from './cookies.ts';
 import { type Abort, type Agents, type Answer, exchange } from './exchange.ts';
-import { Headers } from './headers.ts';
+import { Headers, textOf } from './headers.ts';
 import { withQuery } from './query.ts';
 import type { HttpOptions, HttpResponse, SentRequest, Uri } from './types.ts';
 
@@ -60,7 +60,7 @@ export class Request {
   constructor(shared: Shared, options: HttpOptions) {
     this.shared = shared;
     this.options = options;
-    this.method = String(options.method ?? 'GET').toUpperCase();
+    this.method = textOf(options.method ?? 'GET').toUpperCase();
   }
 
   /** Ends it: what send returned stays open. */
@@ -134,7 +134,7 @@ export class Request {
       if (this.aborted) return;
       const message = { method, url: this.url, headers, body: this.body, timeout: milliseconds, unpack: gzip === true, tls };
       this.stop = exchange(this.shared.agents, message, (error, answer) => {
-        if (answer === undefined) reject(error);
+        if (answer === undefined) reject(error!);
         else resolve(answer);
       });
     });
@@ -213,7 +213,7 @@ function addressOf(options: HttpOptions): URL {
   const { uri, url, baseUrl, qs } = options;
   const given = uri ?? url;
   if (given === undefined || given === null || (given === '' && baseUrl === undefined)) throw new Error('options.uri is a required argument');
-  const address = parse(baseUrl === undefined ? textOf(given) : joined(baseUrl, given));
+  const address = parse(baseUrl === undefined ? hrefIn(given) : joined(baseUrl, given));
   if (qs === undefined || qs === null) return address;
   if (typeof qs !== 'object') throw new Error('options.qs must be an object');
   const style = { arrayFormat: arrayFormat(options), skipNulls: options.qsStringifyOptions?.skipNulls };
@@ -222,7 +222,7 @@ function addressOf(options: HttpOptions): URL {
 }
 
 /** An address as text: a string, a URL, or what Node's url.parse gives. */
-function textOf(uri: unknown): string {
+function hrefIn(uri: unknown): string {
   if (typeof uri === 'string') return uri;
   const { href } = uri as { href?: unknown };
   if (typeof href !== 'string') throw new Error('options.uri must be a string or a URL');

@@ -4,12 +4,12 @@ import type { CookieJar } from './cookies.ts';
 
 /** The options of request-promise. What is not named here has no effect and is kept for errors. */
 export interface HttpOptions {
-  uri?: string | URL;
-  url?: string | URL;
+  uri?: string | URL | null;
+  url?: string | URL | null;
   baseUrl?: string;
   method?: string;
   headers?: Readonly<Record<string, unknown>>;
-  qs?: object;
+  qs?: object | null;
   qsStringifyOptions?: { arrayFormat?: string; skipNulls?: boolean };
   useQuerystring?: boolean;
   body?: unknown;
@@ -18,7 +18,7 @@ export interface HttpOptions {
   jsonReviver?: (this: unknown, key: string, value: unknown) => unknown;
   form?: unknown;
   formData?: Readonly<Record<string, unknown>>;
-  auth?: AuthOptions;
+  auth?: AuthOptions | null;
   simple?: boolean;
   resolveWithFullResponse?: boolean;
   transform?: (body: unknown, response: HttpResponse, resolveWithFullResponse: boolean) => unknown;
