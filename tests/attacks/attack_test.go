@@ -66,14 +66,21 @@ type fight struct {
 }
 
 // holds tells whether nothing of the attack succeeds in a mode.
-func (a attack) holds(m mode) bool {
-	for _, o := range a.tries {
-		if strings.HasPrefix(o[m], "done") {
-			return false
+func (a attack) holds(m mode) bool { return len(a.successes(m)) == 0 }
+
+// successes are the tries that do. Where one is only a step to another, it is
+// harmless and none.
+func (a attack) successes(m mode) (names []string) {
+	for _, name := range slices.Sorted(maps.Keys(a.tries)) {
+		if strings.HasPrefix(a.tries[name][m], "done") && !a.tries.harmless(name) {
+			names = append(names, name)
 		}
 	}
-	return true
+	return names
 }
+
+// harmless tries prepare another one, which is the attack.
+func (tries) harmless(name string) bool { return strings.HasPrefix(name, "write it to ") }
 
 // expected gives the pattern for what the lambda tells under a name.
 func (a attack) expected(name string, m mode) (string, bool) {
