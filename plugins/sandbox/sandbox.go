@@ -50,7 +50,6 @@ type Sandbox struct {
 	plan     plan
 	report   Report
 	users    *userRange // nil if processes have the gateway's user
-	groups   *cgroups
 }
 
 // plan is what a start makes use of.
