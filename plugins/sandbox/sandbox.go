@@ -49,6 +49,7 @@ type Sandbox struct {
 	launcher string
 	plan     plan
 	report   Report
+	groups   *cgroups   // nil if there are none
 	users    *userRange // nil if processes have the gateway's user
 }
 
