@@ -152,12 +152,13 @@ func (s *stage) one(t *testing.T, a attack, variant string) (got map[string]stri
 		return nil, err
 	}
 	f.id = l.ID
-	if _, err := s.author.DeployAndWait(ctx, l.ID); err != nil {
-		if a.deploy == "" || !regexp.MustCompile(a.deploy).MatchString(err.Error()) {
-			return nil, err
-		}
+	_, err = s.author.DeployAndWait(ctx, l.ID)
+	switch {
+	case err != nil && (a.deploy == "" || !regexp.MustCompile(a.deploy).MatchString(err.Error())):
+		return nil, err
+	case err != nil:
 		return nil, s.author.DeleteLambda(ctx, l.ID)
-	} else if a.deploy != "" {
+	case a.deploy != "":
 		err = errors.New("it could be deployed")
 	}
 	drive := a.drive

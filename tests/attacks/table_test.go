@@ -138,7 +138,7 @@ var attacks = []attack{
 	{file: "exit", about: "its own process", notOff: same, may: true, answer: failed, tries: tries{}, variants: []string{
 		"exit", "reallyExit", "abort", "SIGKILL", "SIGSTOP", "SIGTERM", "SIGSEGV by its own name", "the binding", "a deep stack of native code", "an exit from an exit", "caught and again",
 	}},
-	{file: "exit-while-read", about: "every process that reads it", notOff: same, deploy: ".*", tries: tries{}},
+	{file: "exit-while-read", about: "every process that reads it", notOff: same, deploy: "Deploy Error|ended|process", tries: tries{}},
 	{file: "pollute", about: "the language under the runtime", notOff: same, answer: ".*", drive: requireEcho, tries: tries{"*": {"", "kept out|its own fault.*", "kept out|its own fault.*"}}, variants: []string{
 		"Object.prototype setters", "Object.prototype values", "JSON", "Array.prototype", "Array iteration", "an array index setter", "Promise.prototype.then", "Map and Set",
 		"Buffer", "Uint8Array", "EventEmitter", "process.emit", "timers", "Symbol.species", "Function.prototype", "String.prototype", "Math and Date", "AsyncLocalStorage",
