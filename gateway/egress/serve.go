@@ -13,8 +13,9 @@ import (
 	"github.com/sluice-faas/sluice/gateway/lambda"
 )
 
-// ServeConn serves one connection of a process. See host.Egress.
-func (w *way) ServeConn(ctx context.Context, conn net.Conn) {
+// ServeConn speaks HTTP with a process on conn until either side ends or ctx does,
+// and closes conn.
+func (w *Way) ServeConn(ctx context.Context, conn net.Conn) {
 	p := w.proxy
 	s := &session{proxy: p, caller: w.caller, conn: &clientConn{Conn: conn}, done: make(chan struct{})}
 	s.conn.session = s
