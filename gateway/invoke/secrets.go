@@ -3,6 +3,7 @@ package invoke
 import (
 	"context"
 	"encoding/json"
+	"errors"
 
 	"github.com/sluice-faas/sluice/gateway/lambda"
 	"github.com/sluice-faas/sluice/gateway/secret"
@@ -37,7 +38,12 @@ func (s *Specs) secretsOf(live *lambda.Live) runtime.Secrets {
 // ReadSecret reads for the lambda.
 func (a *accountSecrets) ReadSecret(ctx context.Context, key string) (runtime.Secret, error) {
 	found, err := a.secrets.ReadForLambda(ctx, a.account, key)
-	return a.note(given(found, "Reading", key, err))
+	s, err := a.note(given(found, "Reading", key, err))
+	var e *runtime.SecretError
+	if secret.IsHidden(key) && errors.As(err, &e) && e.Code == runtime.SecretNotFound {
+		e.Message += ": the operator of the gateway sets it with `sluice secret set " + key + " --account " + a.account + "`"
+	}
+	return s, err
 }
 
 // UpdateSecret writes for the lambda.

@@ -68,6 +68,15 @@ func TestALambdaHasTheSecretsOfItsAccountOnly(t *testing.T) {
 	}
 }
 
+func TestALambdaIsToldWhoSetsTheSecretsOfThePlatform(t *testing.T) {
+	const key = "lp-faas-orchestrator-app-key"
+	_, err := given(t, &vault{}).ReadSecret(bg, key)
+	require.Equal(t, &runtime.SecretError{
+		Code:    runtime.SecretNotFound,
+		Message: "There is no Secret " + key + " for this account: the operator of the gateway sets it with `sluice secret set " + key + " --account " + account + "`",
+	}, err)
+}
+
 func TestAGatewayWithoutSecretsGivesNone(t *testing.T) {
 	require.Nil(t, given(t, nil))
 }
