@@ -7,6 +7,7 @@ import (
 
 	"github.com/sluice-faas/sluice/gateway/lambda"
 	"github.com/sluice-faas/sluice/gateway/secret"
+	"github.com/sluice-faas/sluice/plugins/pool"
 	"github.com/sluice-faas/sluice/sdk/runtime"
 )
 
@@ -66,6 +67,14 @@ func maskOf(given runtime.Secrets) *masker {
 		return a.known.mask()
 	}
 	return nil
+}
+
+// MaskStatus hides what a process has read of its account's secrets in what is told
+// of its end.
+func MaskStatus(s pool.Status) pool.Status {
+	m := maskOf(s.Secrets)
+	s.LastError, s.LastPrinted = m.text(s.LastError), m.text(s.LastPrinted)
+	return s
 }
 
 // given puts an outcome into the runtime contract's terms. An error that the

@@ -13,6 +13,7 @@ import (
 	"github.com/sluice-faas/sluice/gateway/lambda"
 	"github.com/sluice-faas/sluice/gateway/secret"
 	"github.com/sluice-faas/sluice/plugins/host"
+	"github.com/sluice-faas/sluice/plugins/pool"
 	"github.com/sluice-faas/sluice/sdk/runtime"
 )
 
@@ -107,4 +108,18 @@ func TestALambdaIsToldWhatItMayKnow(t *testing.T) {
 	}
 	_, err := given(t, &vault{err: &lambda.Error{Kind: lambda.KindUnavailable}}).UpdateSecret(bg, runtime.Secret{Key: "k"})
 	require.EqualError(t, err, "Updating Secret k failed: the secret store cannot be reached, try again")
+}
+
+func TestTheLastWordsOfAProcessShowNoSecretThatItRead(t *testing.T) {
+	v := &vault{values: map[[2]string]string{{account, "mine"}: `"a-long-password"`}}
+	secrets := given(t, v)
+	_, err := secrets.ReadSecret(bg, "mine")
+	require.NoError(t, err)
+	st := invoke.MaskStatus(pool.Status{
+		State: pool.CrashLooping, LastError: "the process ended: it said a-long-password", LastPrinted: "FATAL a-long-password\nmore", Secrets: secrets,
+	})
+	require.Equal(t, "the process ended: it said [secret mine]", st.LastError)
+	require.Equal(t, "FATAL [secret mine]\nmore", st.LastPrinted)
+	require.Equal(t, pool.CrashLooping, st.State)
+	require.Equal(t, "a-long-password", invoke.MaskStatus(pool.Status{LastPrinted: "a-long-password"}).LastPrinted, "that process had read none")
 }

@@ -3,6 +3,7 @@ package pool_test
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
@@ -38,5 +39,11 @@ func TestACallIsToldWhichSecretsItsProcessHas(t *testing.T) {
 		_, info, err := p.Handle(bg, s, call(`1`))
 		require.Error(t, err)
 		require.Equal(t, &vault{n: 2}, info.Secrets, "also of a call that failed")
+		l.all[1].printed = "what it read"
+		l.all[1].exit("died")
+		synctest.Wait()
+		st := p.Status("a")
+		require.Equal(t, "what it read", st.LastPrinted)
+		require.Equal(t, &vault{n: 2}, st.Secrets, "of the process whose words they are")
 	})
 }
