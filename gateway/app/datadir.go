@@ -101,7 +101,7 @@ func (d *dataDir) removeLeftovers() error {
 }
 
 func isLeftover(name string) bool {
-	for _, file := range []string{infoFile, demoFile, certs.CertificateFile, certs.KeyFile, sealed.KeyFile} {
+	for _, file := range []string{infoFile, demoFile, certs.CertificateFile, certs.KeyFile, sealed.KeyFile, extraFile, rootsFile} {
 		number, ok := strings.CutPrefix(name, "."+file+".")
 		if ok && number != "" && strings.Trim(number, "0123456789") == "" {
 			return true

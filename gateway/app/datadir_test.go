@@ -26,7 +26,7 @@ func TestADataFolderMayHaveAnyName(t *testing.T) {
 
 func TestWhatAKilledWriterLeftIsRemoved(t *testing.T) {
 	dir := t.TempDir()
-	left := []string{".dev.json.1", ".demo.json.2345", ".ca.pem.9", ".ca-key.pem.0"}
+	left := []string{".dev.json.1", ".demo.json.2345", ".ca.pem.9", ".ca-key.pem.0", ".lambda-ca.pem.1", ".lambda-roots.pem.1"}
 	others := []string{".demo.json.bak", ".demo.json.", ".other.json.1", "demo.json.1", ".ca.pem.1.old"}
 	for _, name := range append(left, others...) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))

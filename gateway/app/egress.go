@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -62,28 +61,6 @@ func (a *App) platformVariables() map[string]string {
 		return nil
 	}
 	return map[string]string{"DOMAIN": host}
-}
-
-// lambdaCAFile is a file with the certificates that lambdas trust beside those of
-// their language: the gateway's own authority, since they call its services, and
-// those that the operator names.
-func (a *App) lambdaCAFile() (string, error) {
-	if a.config.EgressCAFile == "" {
-		return a.ca.Path(), nil
-	}
-	var all []byte
-	for _, path := range []string{a.ca.Path(), a.config.EgressCAFile} {
-		pem, err := os.ReadFile(path)
-		if err != nil {
-			return "", fmt.Errorf("certificates that lambdas trust: %w", err)
-		}
-		all = append(append(all, pem...), '\n')
-	}
-	path := filepath.Join(a.config.DataDir, "lambda-ca.pem")
-	if err := os.WriteFile(path, all, 0o644); err != nil { //nolint:gosec // certificates are for everybody to read
-		return "", fmt.Errorf("certificates that lambdas trust: %w", err)
-	}
-	return path, nil
 }
 
 // operatorsOnly are listeners that no lambda reaches: the admin listener, and what

@@ -13,11 +13,11 @@ import (
 // openSandbox finds out how far lambdas can be shut in here, and says what is
 // missing. Under required that ends the start.
 func (a *App) openSandbox(ctx context.Context) (err error) {
-	trusted, err := a.lambdaCAFile()
+	trusted, err := a.lambdaCertificates()
 	if err != nil {
 		return err
 	}
-	a.sandbox, err = sandbox.Open(ctx, sandbox.Settings{Mode: sandbox.Mode(a.config.Sandbox), CAFile: trusted})
+	a.sandbox, err = sandbox.Open(ctx, sandbox.Settings{Mode: sandbox.Mode(a.config.Sandbox), CAFile: trusted.extra, RootsFile: trusted.roots})
 	if err != nil {
 		return err
 	}

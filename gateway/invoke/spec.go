@@ -77,6 +77,9 @@ func (s *Specs) load(ctx context.Context, live *lambda.Live) (host.LoadRequest, 
 		return host.LoadRequest{}, fmt.Errorf("read the artifact of version %d of %s: %w", live.Version, live.LambdaID, err)
 	}
 	request := host.LoadRequest{Artifact: artifact, Environment: s.environment(v), Limits: s.limits, Secrets: s.secretsOf(live)}
+	if own, ok := request.Secrets.(*accountSecrets); ok {
+		request.Redact = func(text string) string { return own.known.mask().text(text) }
+	}
 	if s.egress != nil {
 		request.Egress = s.egress(live.Account, live.LambdaID)
 	}

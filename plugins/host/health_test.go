@@ -2,11 +2,13 @@ package host_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sluice-faas/sluice/plugins/host"
 	runtimev1 "github.com/sluice-faas/sluice/plugins/proto/faas/runtime/v1"
 	"github.com/sluice-faas/sluice/sdk/runtime"
 )
@@ -61,4 +63,21 @@ func TestWhatAProcessPrintedLastIsKept(t *testing.T) {
 	_, err := tell(t, p, order{Do: "stderr", Text: "the last words\n", N: 1})
 	require.NoError(t, err)
 	require.Eventually(t, func() bool { return p.Printed() == "the last words" }, 10*time.Second, time.Millisecond, p.Printed())
+}
+
+func TestWhatAProcessSaysIsRedacted(t *testing.T) {
+	o, log := options(t, "obedient")
+	p := launch(t, o)
+	redact := func(text string) string {
+		return strings.ReplaceAll(strings.ReplaceAll(text, "hunter22", "[secret]"), "hunter…", "[cut]")
+	}
+	require.NoError(t, p.Load(context.Background(), host.LoadRequest{Redact: redact}))
+	long := strings.Repeat("x", 4<<10-len("hunter")) + "hunter22"
+	_, err := tell(t, p, order{Do: "stderr", Text: "it is hunter22\n" + long + "\n", N: 1})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return strings.Contains(log.String(), "x[cut]") }, 10*time.Second, time.Millisecond)
+	require.Contains(t, log.String(), "it is [secret]")
+	require.NotContains(t, log.String(), "hunter")
+	require.NotContains(t, p.Printed(), "hunter")
+	require.True(t, strings.HasSuffix(p.Printed(), "x[cut]"), "as it is kept")
 }

@@ -94,6 +94,7 @@ func (p *Process) Load(ctx context.Context, r LoadRequest) error {
 		return ErrTooLarge
 	}
 	p.memory.setLimit(r.Limits.MemoryMiB)
+	p.output.setRedact(r.Redact)
 	p.egress.serve(r.Egress, r.Limits.Connections)
 	answer, err := p.service.Load(ctx, request)
 	if err != nil {

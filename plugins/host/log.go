@@ -32,7 +32,8 @@ type output struct {
 	limit   *rate.Limiter
 	dropped int
 	last    []byte
-	memory  bool // a line spoke of memory that ran out
+	redact  func(string) string // nil: nothing
+	memory  bool                // a line spoke of memory that ran out
 	writers []*lineWriter
 }
 
@@ -44,6 +45,28 @@ func (o *output) setLog(log zerolog.Logger) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.log = log
+}
+
+// setRedact is for all that is said from now on.
+func (o *output) setRedact(redact func(string) string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.redact = redact
+}
+
+// clean takes out of a text what nobody may read.
+func (o *output) clean(text string) string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.cleaned(text)
+}
+
+// cleaned needs mu.
+func (o *output) cleaned(text string) string {
+	if o.redact == nil {
+		return text
+	}
+	return o.redact(text)
 }
 
 // lines returns a writer that passes on whole lines. It never fails or waits.
@@ -83,10 +106,15 @@ func (w *lineWriter) Write(b []byte) (int, error) {
 func (w *lineWriter) emit() {
 	o := w.out
 	if len(w.line) > 0 {
-		o.remember(w.line)
+		text := string(w.line)
+		if w.over > 0 {
+			text += "…" // the redactor knows what stands before it as cut off
+		}
+		text = o.cleaned(text)
+		o.remember(text)
 		o.memory = o.memory || bytes.Contains(w.line, []byte("out of memory"))
 		if o.allow() {
-			o.log.Info().Str("stderr", strings.ToValidUTF8(string(w.line), "\uFFFD")).
+			o.log.Info().Str("stderr", strings.ToValidUTF8(text, "\uFFFD")).
 				Int("cutBytes", w.over).Msg("runtime process printed")
 		}
 	}
@@ -98,8 +126,8 @@ func (o *output) record(r runtime.LogRecord) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.allow() {
-		o.log.WithLevel(levels[r.Level]).Str("text", cut(r.Message, maxLine)).
-			Str("extras", cut(string(r.Extras), maxLine)).Time("at", r.Time).Msg("lambda logged outside a call")
+		o.log.WithLevel(levels[r.Level]).Str("text", o.cleaned(cut(r.Message, maxLine))).
+			Str("extras", o.cleaned(cut(string(r.Extras), maxLine))).Time("at", r.Time).Msg("lambda logged outside a call")
 	}
 }
 
@@ -128,7 +156,7 @@ func (o *output) tellDropped() {
 }
 
 // remember keeps the end of stderr. Needs mu.
-func (o *output) remember(line []byte) {
+func (o *output) remember(line string) {
 	o.last = append(append(o.last, line...), '\n')
 	if over := len(o.last) - maxTail; over > 0 {
 		o.last = append(o.last[:0], o.last[over:]...)

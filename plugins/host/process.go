@@ -224,6 +224,7 @@ func (p *Process) end(v verdict) {
 
 // decide gives the reason of the end, if there is none yet.
 func (p *Process) decide(v verdict) {
+	v.reason = p.output.clean(v.reason)
 	p.mu.Lock()
 	first := p.verdict == nil
 	if first {
@@ -237,7 +238,7 @@ func (p *Process) decide(v verdict) {
 
 // announceExit is the runtime's word that user code ends the process.
 func (p *Process) announceExit(e ending) {
-	if e.reason = cut(e.reason, maxReason); e.reason == "" {
+	if e.reason = p.output.clean(cut(e.reason, maxReason)); e.reason == "" {
 		e.reason = "user code ended the process"
 	}
 	p.mu.Lock()

@@ -209,7 +209,7 @@ func (s *session) acceptRetire(b []byte) error {
 	s.refuse()
 	if !s.retiring { // the runtime must not fill the log
 		s.retiring = true
-		s.proc.log.Info().Str("reason", cut(e.reason, maxReason)).Msg("runtime process asks to be replaced")
+		s.proc.log.Info().Str("reason", s.proc.output.clean(cut(e.reason, maxReason))).Msg("runtime process asks to be replaced")
 	}
 	return nil
 }

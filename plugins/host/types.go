@@ -100,6 +100,10 @@ type LoadRequest struct {
 	// goroutine of its own and no more at once than Limits.Connections. With nil they
 	// are closed at once.
 	Egress Egress
+	// Redact takes out of a text what nobody may read in a log. What the process says
+	// outside of calls, and why it ends by its own word, goes through it before it is
+	// logged or kept. It must not wait, and be safe for concurrent use. nil leaves all.
+	Redact func(string) string
 }
 
 // Egress is the way of one loaded process to other hosts: an HTTP proxy.

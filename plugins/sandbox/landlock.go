@@ -8,7 +8,7 @@ import (
 
 // landlockOf says what a process may open: of its own file system, or, where it
 // has none, of the machine's.
-func landlockOf(v *view, own bool, dir, caFile string) *launch.Landlock {
+func landlockOf(v *view, own bool, dir string, trusted certificates) *launch.Landlock {
 	l := &launch.Landlock{Execute: v.execute, Device: devices, Sockets: dir, Ports: []uint16{launch.EgressPort}}
 	l.Read = append(l.Read, v.read...)
 	if own {
@@ -19,8 +19,8 @@ func landlockOf(v *view, own bool, dir, caFile string) *launch.Landlock {
 	}
 	l.Read = append(l.Read, "/proc/self", "/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/localtime",
 		"/etc/ssl/openssl.cnf") // Node does not start where it is there and may not be read
-	if caFile != "" {
-		l.Read = append(l.Read, caFile)
+	if trusted.extra != "" {
+		l.Read = append(l.Read, trusted.extra, trusted.roots)
 	}
 	return l
 }

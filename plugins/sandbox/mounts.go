@@ -17,7 +17,6 @@ import (
 const (
 	insideRun     = "/run/sluice"
 	insideScratch = "/tmp"
-	insideCA      = "/etc/sluice/ca.pem"
 	hostname      = "sluice"
 )
 
@@ -157,7 +156,7 @@ func interpreterOf(program string) (string, error) {
 }
 
 // root is the file system of a process whose own folder is dir.
-func (v *view) root(dir, caFile string, uid int, proc bool) *launch.Root {
+func (v *view) root(dir string, trusted certificates, uid int, proc bool) *launch.Root {
 	r := &launch.Root{
 		Base: dir, Binds: slices.Clone(v.binds), Links: v.links, Proc: proc,
 		Scratch: insideScratch, ScratchBytes: scratchBytes, ScratchFiles: scratchFiles,
@@ -172,8 +171,8 @@ func (v *view) root(dir, caFile string, uid int, proc bool) *launch.Root {
 	for _, d := range devices {
 		r.Binds = append(r.Binds, launch.Bind{From: d, To: d, Device: true, Optional: true})
 	}
-	if caFile != "" {
-		r.Binds = append(r.Binds, launch.Bind{From: caFile, To: insideCA})
+	if trusted.extra != "" {
+		r.Binds = append(r.Binds, launch.Bind{From: trusted.extra, To: insideCA}, launch.Bind{From: trusted.roots, To: insideRoots})
 	}
 	r.Binds = append(r.Binds, launch.Bind{From: dir, To: insideRun, Write: true})
 	return r

@@ -27,7 +27,7 @@ func (p *Process) prepare() (*launch.Order, error) {
 		}
 	}
 	if !s.On() {
-		return nil, nil //nolint:nilnil // it means: no launcher
+		return nil, p.takeCertificates() //nolint:nilnil // it means: no launcher
 	}
 	if s.plan.identity && s.users != nil {
 		var err error
@@ -37,6 +37,9 @@ func (p *Process) prepare() (*launch.Order, error) {
 		if err := p.giveFolder(); err != nil {
 			return nil, err
 		}
+	}
+	if err := p.takeCertificates(); err != nil {
+		return nil, err
 	}
 	if s.groups != nil {
 		var err error
@@ -48,7 +51,7 @@ func (p *Process) prepare() (*launch.Order, error) {
 	if err != nil {
 		return nil, err
 	}
-	order := s.order(v, p.dir, p.user, p.command.MemoryMiB)
+	order := s.order(v, p.dir, p.outside, p.user, p.command.MemoryMiB)
 	order.Command = p.command.Path
 	order.Args = append([]string{cmp.Or(p.command.argv0, p.command.Path)}, p.command.Args...)
 	order.Env = p.environment()
@@ -56,7 +59,7 @@ func (p *Process) prepare() (*launch.Order, error) {
 }
 
 // order is all of an order but the command itself. user is 0 for the gateway's.
-func (s *Sandbox) order(v *view, dir string, user, memoryMiB int) launch.Order {
+func (s *Sandbox) order(v *view, dir string, trusted certificates, user, memoryMiB int) launch.Order {
 	o := launch.Order{Dir: dir, Network: s.plan.network}
 	inside := user
 	if user != 0 {
@@ -69,10 +72,10 @@ func (s *Sandbox) order(v *view, dir string, user, memoryMiB int) launch.Order {
 	}
 	if s.plan.files {
 		o.Dir = insideScratch
-		o.Root = v.root(dir, s.settings.CAFile, inside, s.plan.proc)
+		o.Root = v.root(dir, trusted, inside, s.plan.proc)
 	}
 	if s.plan.landlock {
-		o.Landlock = landlockOf(v, s.plan.files, dir, s.settings.CAFile)
+		o.Landlock = landlockOf(v, s.plan.files, dir, trusted)
 	}
 	if s.plan.seccomp {
 		o.Seccomp = &launch.Seccomp{Inet: s.plan.network}
@@ -98,12 +101,8 @@ func (p *Process) environment() []string {
 		way = "unix:" + filepath.Join(p.inside, egressSocket)
 	}
 	env = append(env, egressEnv(way)...)
-	if s != nil && s.settings.CAFile != "" {
-		file := s.settings.CAFile
-		if s.plan.files {
-			file = insideCA
-		}
-		env = append(env, "NODE_EXTRA_CA_CERTS="+file, "SSL_CERT_FILE="+file)
+	if p.trusts.extra != "" {
+		env = append(env, "NODE_EXTRA_CA_CERTS="+p.trusts.extra, "SSL_CERT_FILE="+p.trusts.roots)
 	}
 	return env
 }

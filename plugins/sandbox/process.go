@@ -73,6 +73,8 @@ type Process struct {
 	userLeft  bool
 	group     *cgroup // nil if it has none
 	ranOut    bool
+	trusts    certificates // as the process sees them
+	outside   certificates // of the machine, if they are shown to it
 	egress    net.Listener
 	exited    chan struct{}
 	read      chan struct{}

@@ -35,8 +35,10 @@ func ParseMode(s string) (Mode, error) {
 type Settings struct {
 	Mode Mode
 	// CAFile has certificates (PEM) that processes trust beside their language's
-	// own; empty for none.
-	CAFile string
+	// own; empty for none. RootsFile has all that a process trusts whose language
+	// takes one file for everything, as Go does: these, and the machine's. Default:
+	// CAFile.
+	CAFile, RootsFile string
 	// Launcher is the program that starts processes. Default: sluice-sandbox beside
 	// this program, else this program itself, which then must call launch.Main.
 	Launcher string
@@ -47,10 +49,11 @@ type Settings struct {
 type Sandbox struct {
 	settings Settings
 	launcher string
-	plan     plan
-	report   Report
-	groups   *cgroups   // nil if there are none
-	users    *userRange // nil if processes have the gateway's user
+	certificates
+	plan   plan
+	report Report
+	groups *cgroups   // nil if there are none
+	users  *userRange // nil if processes have the gateway's user
 }
 
 // plan is what a start makes use of.
@@ -68,20 +71,14 @@ type plan struct {
 // Required its error names all that is missing, with the remedy.
 func Open(ctx context.Context, settings Settings) (*Sandbox, error) {
 	s := &Sandbox{settings: settings}
-	if settings.CAFile != "" {
-		file, err := filepath.EvalSymlinks(settings.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("CA file: %w", err)
-		}
-		if s.settings.CAFile, err = filepath.Abs(file); err != nil {
-			return nil, fmt.Errorf("CA file: %w", err)
-		}
+	var err error
+	if s.certificates, err = openCertificates(settings); err != nil {
+		return nil, err
 	}
 	if settings.Mode == Off {
 		s.report = Report{Mode: Off}
 		return s, nil
 	}
-	var err error
 	if s.launcher, err = findLauncher(settings.Launcher); err != nil {
 		return nil, err
 	}

@@ -3,7 +3,9 @@ package e2e_test
 import (
 	"encoding/json"
 	"net/http"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -24,6 +26,7 @@ async function lambda({ payload }, callback) {
     case 'error': return callback(new Error('refused: ' + kept));
     case 'string': return callback('refused: ' + kept);
     case 'exit': setTimeout(() => { throw new Error('uncaught ' + kept); }); return;
+    case 'stray': setTimeout(() => { console.log('stray ' + kept, { kept }); process.stderr.write('raw ' + kept + '\n'); }, 100); return callback(null);
     case 'kill': console.error('last words: ' + kept); return process.kill(process.pid, 'SIGKILL');
     default: return callback(null, kept);
   }
@@ -93,6 +96,14 @@ func TestSecretsAreMaskedInWhatIsStored(t *testing.T) {
 			all = append(all, line.Message)
 		}
 		require.Contains(t, all, "last words: "+masked)
+	})
+	t.Run("in the gateway's own log and the state of the processes", func(t *testing.T) {
+		_, _, _ = call(t, `{"payload":{`+both+`,"end":"stray"}}`)
+		require.Eventually(t, func() bool { return strings.Contains(g.Output(), "stray "+masked) }, 10*time.Second, 20*time.Millisecond)
+		_, _, _ = call(t, `{"payload":{`+both+`,"end":"exit"}}`)
+		require.Eventually(t, func() bool { return strings.Contains(g.Output(), "uncaught "+masked) }, 10*time.Second, 20*time.Millisecond, "why a process ended")
+		requireMasked(t, g.Output())
+		requireMasked(t, admin.send(t, http.MethodGet, "/api/account/"+admin.account+"/lambdas/"+l.ID+"/processes", nil).body)
 	})
 	t.Run("a manual run shows what its author logged", func(t *testing.T) {
 		_, err := developer(t, g).InvokeManual(t.Context(), l.ID, map[string]string{"password": "password", "end": "error"})
