@@ -16,6 +16,7 @@ import (
 // ServeConn serves one connection of a process. See host.Egress.
 func (w *way) ServeConn(ctx context.Context, conn net.Conn) {
 	p := w.proxy
+	bound(conn)
 	s := &session{proxy: p, caller: w.caller, conn: &clientConn{Conn: conn}, done: make(chan struct{})}
 	s.conn.session = s
 	s.ctx, s.cancel = context.WithCancel(ctx)
