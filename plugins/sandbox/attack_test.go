@@ -355,7 +355,7 @@ func TestWhatSocketsHoldIsBounded(t *testing.T) {
 	for _, c := range []struct {
 		attack, says string
 		most         int
-	}{{"sockets", "%d MiB in sockets", 256}, {"connection", "%d KiB in a connection", 512}} {
+	}{{"sockets", "%d MiB in sockets", 256}, {"connection", "%d KiB in a connection", 2048}} {
 		out, err := gatewayProcess(t, "root", string(sandbox.Required), filepath.Join(hostileDir(t), "hostile"), c.attack).CombinedOutput()
 		require.NoError(t, err, "%s", out)
 		out = bytes.TrimSpace(out)
