@@ -251,6 +251,7 @@ func (p *Proxy) dial(ctx context.Context, d *decision) (net.Conn, error) {
 		case r := <-results:
 			ended++
 			if r.err == nil {
+				bound(r.conn)
 				return r.conn, nil
 			}
 			last = r.err

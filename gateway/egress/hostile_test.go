@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"testing"
 	"time"
 
@@ -44,6 +45,39 @@ func TestWhoTakesNoAnswerIsCutOff(t *testing.T) {
 	_, err := io.WriteString(conn, "GET http://api.example.com/ HTTP/1.1\r\nHost: x\r\n\r\n")
 	require.NoError(t, err)
 	ended(t, done)
+}
+
+// What the kernel holds of connections to a host that does not read is nobody's memory.
+func TestLittleIsHeldForAHostThatDoesNotRead(t *testing.T) {
+	w := newWorld(t)
+	l := w.listener("slow.example.com", "93.184.216.34", "443")
+	w.allow("slow.example.com")
+	accepted := make(chan net.Conn, 1)
+	go func() {
+		if c, err := l.Accept(); err == nil {
+			accepted <- c
+		}
+	}()
+	conn, _ := w.connect()
+	require.NoError(t, conn.(*net.TCPConn).SetWriteBuffer(16<<10))
+	_, err := io.WriteString(conn, "CONNECT slow.example.com:443 HTTP/1.1\r\nHost: x\r\n\r\n")
+	require.NoError(t, err)
+	answer := make([]byte, len("HTTP/1.1 200"))
+	_, err = io.ReadFull(conn, answer)
+	require.NoError(t, err)
+	require.Equal(t, "HTTP/1.1 200", string(answer))
+	host := <-accepted
+	defer func() { _ = host.Close() }()
+	require.NoError(t, host.(*net.TCPConn).SetReadBuffer(16<<10))
+	held, chunk := 0, make([]byte, 16<<10)
+	for err == nil {
+		var n int
+		require.NoError(t, conn.SetWriteDeadline(time.Now().Add(500*time.Millisecond)))
+		n, err = conn.Write(chunk)
+		held += n
+	}
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	require.Less(t, held, 2<<20)
 }
 
 type endless struct{}

@@ -17,6 +17,7 @@ import (
 // and closes conn.
 func (w *Way) ServeConn(ctx context.Context, conn net.Conn) {
 	p := w.proxy
+	bound(conn)
 	s := &session{proxy: p, caller: w.caller, conn: &clientConn{Conn: conn}, done: make(chan struct{})}
 	s.conn.session = s
 	s.ctx, s.cancel = context.WithCancel(ctx)

@@ -112,6 +112,22 @@ func (c *clientConn) Close() error {
 	return c.Conn.Close()
 }
 
+// socketBuffer is what the kernel holds of a connection in each direction. It would
+// let each grow to several megabytes, of which no process is the owner, while a host
+// does not read.
+const socketBuffer = 128 << 10
+
+// bound sets the buffers of a connection.
+func bound(c net.Conn) {
+	if b, ok := c.(interface {
+		SetReadBuffer(n int) error
+		SetWriteBuffer(n int) error
+	}); ok {
+		_ = b.SetReadBuffer(socketBuffer) // it is of less use, not of none
+		_ = b.SetWriteBuffer(socketBuffer)
+	}
+}
+
 // closeWrite says that nothing more will come, if the connection has a way to say
 // so.
 func closeWrite(c io.Closer) bool {

@@ -363,14 +363,19 @@ func TestRequiredIsRefusedWithTheRemedy(t *testing.T) {
 
 // What a process has in the kernel's buffers is not in its memory that is watched.
 func TestWhatSocketsHoldIsBounded(t *testing.T) {
-	out, err := gatewayProcess(t, "root", string(sandbox.Required), filepath.Join(hostileDir(t), "hostile"), "sockets").CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	at := bytes.LastIndexByte(bytes.TrimSpace(out), '\n')
-	var mib int
-	_, err = fmt.Sscanf(string(bytes.TrimSpace(out)[at+1:]), "%d MiB in sockets", &mib)
-	require.NoError(t, err, "%s", out)
-	require.Positive(t, mib)
-	require.Less(t, mib, 256)
+	for _, c := range []struct {
+		attack, says string
+		most         int
+	}{{"sockets", "%d MiB in sockets", 256}, {"connection", "%d KiB in a connection", 2048}} {
+		out, err := gatewayProcess(t, "root", string(sandbox.Required), filepath.Join(hostileDir(t), "hostile"), c.attack).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		out = bytes.TrimSpace(out)
+		var n int
+		_, err = fmt.Sscanf(string(out[bytes.LastIndexByte(out, '\n')+1:]), c.says, &n)
+		require.NoError(t, err, "%s", out)
+		require.Positive(t, n)
+		require.Less(t, n, c.most, c.attack)
+	}
 }
 
 func TestThreadsAreBounded(t *testing.T) {

@@ -2,6 +2,7 @@ package launch
 
 import (
 	"fmt"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,8 +31,19 @@ func (l *launcher) openNetwork() error {
 	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request); err != nil {
 		return fmt.Errorf("bring up the loopback device: %w", err)
 	}
+	limitBuffers()
 	l.egress, err = listen()
 	return err
+}
+
+// limitBuffers bounds what the kernel holds of each TCP connection of this network
+// namespace: least, first and most bytes. With a quarter of that most, a tunnel is
+// three times slower. Where /proc/sys cannot be written to, as in many containers,
+// the gateway's side of a connection is bounded alone.
+func limitBuffers() {
+	for _, name := range []string{"tcp_rmem", "tcp_wmem"} {
+		_ = os.WriteFile("/proc/sys/net/ipv4/"+name, []byte("4096 131072 524288"), 0)
+	}
 }
 
 func listen() (int, error) {

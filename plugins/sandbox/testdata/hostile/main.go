@@ -70,6 +70,8 @@ func alone(what string) {
 		fmt.Fprintln(os.Stderr, "1000 threads")
 	case "sockets":
 		fmt.Fprintf(os.Stderr, "%d MiB in sockets\n", fillSockets()>>20)
+	case "connection":
+		fmt.Fprintf(os.Stderr, "%d KiB in a connection\n", fillConnection()>>10)
 	case "wait":
 		fmt.Fprintln(os.Stderr, "waits")
 		time.Sleep(time.Minute)
@@ -97,6 +99,26 @@ func fillSockets() (bytes int) {
 			}
 		}
 	}
+}
+
+// fillConnection sends what it can to the proxy, where nobody reads yet.
+func fillConnection() (bytes int) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	if err == nil {
+		err = unix.Connect(fd, v4(3128))
+	}
+	if err != nil {
+		return 0
+	}
+	_ = unix.SetNonblock(fd, true)
+	chunk := make([]byte, 4<<10)
+	for range 100 { // until it stays full
+		for n, err := unix.Write(fd, chunk); err == nil; n, err = unix.Write(fd, chunk) {
+			bytes += n
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return bytes
 }
 
 func outcome(err error) string {
