@@ -1,1 +1,0 @@
-const n=process.binding('natives');require('fs').mkdirSync('natives',{recursive:true});for(const k of ['_http_agent','https','_http_client','internal/http','net','internal/deps/undici/undici','internal/process/pre_execution','dns','internal/dns/promises','dns/promises','internal/net'])if(n[k])require('fs').writeFileSync('natives/'+k.replace(/\//g,'_')+'.js',n[k]);
