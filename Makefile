@@ -67,7 +67,7 @@ bin/vaultserver: $(wildcard tests/vaultserver/*.go tests/vaultserver/go.*) ## a 
 
 .PHONY: test-go
 test-go: bin/vaultserver ## Go unit tests, with the race detector
-	$(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v '/tests/e2e')
+	$(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v '/tests/e2e\|/tests/attacks')
 
 .PHONY: test-js
 test-js: $(JS)/node_modules/.package-lock.json ## tests of the JavaScript runtime
@@ -76,6 +76,7 @@ test-js: $(JS)/node_modules/.package-lock.json ## tests of the JavaScript runtim
 .PHONY: e2e
 e2e: build bin/vaultserver ## the built gateway, driven as its users drive it
 	$(GO) test -count=1 -timeout 20m ./tests/e2e/...
+	$(GO) test -count=1 -timeout 20m ./tests/attacks
 	$(GO) run ./tests/soak -n 20000
 
 # N=20000 takes a minute.

@@ -351,7 +351,7 @@ func (a *App) authConfig() auth.Config {
 }
 
 func (a *App) openDeployments(ctx context.Context) error {
-	a.specs = invoke.NewSpecs(a.store, a.platformVariables(), host.Limits{ResultBytes: a.limits.Result, MemoryMiB: a.limits.Memory, Connections: a.limits.EgressConnections}, a.secrets, a.egress)
+	a.specs = invoke.NewSpecs(a.store, a.platformVariables(), host.Limits{ResultBytes: a.limits.Result, MemoryMiB: a.limits.Memory, Connections: a.limits.EgressConnections}, a.secrets, a.wayOf)
 	a.views.OnLive(a.retire)
 	a.views.OnMinWarm(a.keepWarm)
 	controller, err := deployment.New(deployment.Config{

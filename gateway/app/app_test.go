@@ -353,6 +353,12 @@ func TestNamesThatBreakPublicClientsAreSaidInTheBanner(t *testing.T) {
 	require.Equal(t, "gw.example.org:8443", entry.BaseURI)
 }
 
+func TestASandboxThatIsOffIsSaid(t *testing.T) {
+	g := start(t, t.TempDir(), "--no-sample", "--sandbox", "off")
+	require.Contains(t, g.people.String(), "The sandbox is off")
+	require.Contains(t, g.log.String(), "the sandbox is off")
+}
+
 // sharedFlags make a gateway one of several on an etcd.
 func sharedFlags(etcd *etcdtest.Server) []string { return []string{"--etcd-endpoints", etcd.Endpoint} }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/sluice-faas/sluice/gateway/directory"
 	"github.com/sluice-faas/sluice/gateway/egress"
 	"github.com/sluice-faas/sluice/gateway/lambda"
+	"github.com/sluice-faas/sluice/plugins/host"
 )
 
 // openEgress makes the way of lambdas to other hosts, and the directory, whose hosts
@@ -120,3 +121,6 @@ func egressCollector(stats func() egress.Stats) prometheus.Collector {
 	c.gauge("sluice_egress_connections", "Connections of processes to the egress proxy.", func(s *S) float64 { return float64(s.Connections) })
 	return c
 }
+
+// wayOf is the way of one lambda to other hosts.
+func (a *App) wayOf(account, lambdaID string) host.Egress { return a.egress.For(account, lambdaID) }

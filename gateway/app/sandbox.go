@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/rs/zerolog"
+
 	"github.com/sluice-faas/sluice/plugins/sandbox"
 )
 
@@ -26,11 +28,11 @@ func (a *App) openSandbox(ctx context.Context) (err error) {
 	}
 	report := a.sandbox.Report()
 	for _, s := range report.Missing() {
-		event := a.log.Info()
+		level := zerolog.InfoLevel
 		if s.Required {
-			event = a.log.Warn()
+			level = zerolog.WarnLevel
 		}
-		event.Str("step", s.Name).Str("why", s.Why).Str("without", s.Means).Str("remedy", s.Remedy).Msg("a part of the sandbox is missing")
+		a.log.WithLevel(level).Str("step", s.Name).Str("why", s.Why).Str("without", s.Means).Str("remedy", s.Remedy).Msg("a part of the sandbox is missing")
 	}
 	gap := sandboxGap(report)
 	if gap != "" {

@@ -30,7 +30,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/sluice-faas/sluice/gateway/lambda"
-	"github.com/sluice-faas/sluice/plugins/host"
 )
 
 // Headers of an answer that the proxy itself gives. Nothing that comes from a host
@@ -198,8 +197,8 @@ func (p *Proxy) Close(ctx context.Context) error {
 }
 
 // For gives the way out of the processes of one lambda.
-func (p *Proxy) For(account, lambdaID string) host.Egress {
-	return &way{proxy: p, caller: caller{account, lambdaID}}
+func (p *Proxy) For(account, lambdaID string) *Way {
+	return &Way{proxy: p, caller: caller{account, lambdaID}}
 }
 
 // SetGateways tells how many gateways are alive, this one included: each allows its
@@ -209,10 +208,8 @@ func (p *Proxy) SetGateways(n int) { p.rates.gateways.Store(int64(max(n, 1))) }
 // caller is the lambda that asks.
 type caller struct{ account, lambdaID string }
 
-// way is the proxy as one lambda meets it.
-type way struct {
+// Way is the proxy as one lambda meets it. Safe for concurrent use.
+type Way struct {
 	proxy  *Proxy
 	caller caller
 }
-
-var _ host.Egress = (*way)(nil)

@@ -58,7 +58,7 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, e *exchange, a l
 			e.session.finished()
 		}
 	}()
-	host := e.decision.target.String()
+	host := e.decision.String()
 	if e.decision.port == 80 {
 		host = host[:len(host)-len(":80")]
 	}
@@ -111,7 +111,7 @@ func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, e *exchange, a la
 		panic(http.ErrAbortHandler)
 	default:
 		a.Rule = lambda.RuleUnreachable
-		why = &failure{message: e.decision.target.String() + " broke off, or did not answer as an HTTP server does (rule unreachable): try again, and check the port"}
+		why = &failure{message: e.decision.String() + " broke off, or did not answer as an HTTP server does (rule unreachable): try again, and check the port"}
 	}
 	p.log.Debug().Err(err).Str("account", a.Account).Str("lambda", a.LambdaID).Str("host", a.Host).Msg("a host could not be reached")
 	p.refuse(w, r, a, why.message)

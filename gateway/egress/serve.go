@@ -13,8 +13,9 @@ import (
 	"github.com/sluice-faas/sluice/gateway/lambda"
 )
 
-// ServeConn serves one connection of a process. See host.Egress.
-func (w *way) ServeConn(ctx context.Context, conn net.Conn) {
+// ServeConn speaks HTTP with a process on conn until either side ends or ctx does,
+// and closes conn.
+func (w *Way) ServeConn(ctx context.Context, conn net.Conn) {
 	p := w.proxy
 	s := &session{proxy: p, caller: w.caller, conn: &clientConn{Conn: conn}, done: make(chan struct{})}
 	s.conn.session = s
@@ -105,26 +106,30 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	// What the host does not say about itself, net/http shall not say for it.
 	w.Header()["Date"], w.Header()["Content-Type"] = nil, nil
 	a := lambda.Attempt{Account: s.caller.account, LambdaID: s.caller.lambdaID, At: p.now(), Method: method(r.Method)}
+	authority, port, fault := p.wanted(r)
+	t, err := parseTarget(authority, port)
+	a.Host = shown(authority)
+	if err == nil {
+		a.Host, a.Port = t.host(), int(t.port)
+	}
 	if wait, ok := p.rates.take(s.caller, a.At); !ok {
-		a.Host, a.Rule = shown(r.Host), lambda.RuleRate
+		a.Rule = lambda.RuleRate
 		p.flood(a)
 		p.answerRate(w, r, a.Host, wait)
 		return
 	}
-	authority, port, fault := p.wanted(r)
-	t, err := parseTarget(authority, port)
 	switch {
 	case fault != "":
-		a.Host, a.Rule = shown(authority), lambda.RuleMethod
+		a.Rule = lambda.RuleMethod
 		p.refuse(w, r, a, fault)
 		return
 	case err != nil:
-		a.Host, a.Rule = shown(authority), lambda.RuleNotListed
+		a.Rule = lambda.RuleNotListed
 		p.refuse(w, r, a, "the host "+a.Host+" "+err.Error()+" (rule not-listed)")
 		return
 	}
 	d := p.decide(s.caller.account, t)
-	a.Host, a.Port, a.Rule, a.Entry = t.host(), int(t.port), d.rule, d.entry
+	a.Rule, a.Entry = d.rule, d.entry
 	if !d.allowed() {
 		p.refuse(w, r, a, d.message)
 		return

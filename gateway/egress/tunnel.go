@@ -32,7 +32,7 @@ func (p *Proxy) tunnel(w http.ResponseWriter, r *http.Request, e *exchange, a la
 	defer s.finished()
 	defer s.close()
 	// What came right behind the request is the tunnel's.
-	early, err := rw.Reader.Peek(rw.Reader.Buffered())
+	early, err := rw.Peek(rw.Reader.Buffered())
 	if err != nil {
 		return
 	}

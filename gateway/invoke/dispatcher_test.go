@@ -100,7 +100,7 @@ func (w *world) Artifact(context.Context, string, string, string) ([]byte, error
 }
 
 func (w *world) specs() *invoke.Specs {
-	return invoke.NewSpecs(w, map[string]string{"DC": "lab", "BRAND_ID": "not this"}, host.Limits{MemoryMiB: 99}, nil, w)
+	return invoke.NewSpecs(w, map[string]string{"DC": "lab", "BRAND_ID": "not this"}, host.Limits{MemoryMiB: 99}, nil, w.For)
 }
 
 // wayOf is the way to other hosts of one lambda.

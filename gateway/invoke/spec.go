@@ -28,9 +28,7 @@ type Specs struct {
 }
 
 // Egress gives lambdas their way to other hosts.
-type Egress interface {
-	For(account, lambdaID string) host.Egress
-}
+type Egress func(account, lambdaID string) host.Egress
 
 // NewSpecs makes Specs. The environment of every lambda holds platform, for
 // what is the same for all (DOMAIN, DC), beside the lambda's own variables and
@@ -80,7 +78,7 @@ func (s *Specs) load(ctx context.Context, live *lambda.Live) (host.LoadRequest, 
 	}
 	request := host.LoadRequest{Artifact: artifact, Environment: s.environment(v), Limits: s.limits, Secrets: s.secretsOf(live)}
 	if s.egress != nil {
-		request.Egress = s.egress.For(live.Account, live.LambdaID)
+		request.Egress = s.egress(live.Account, live.LambdaID)
 	}
 	return request, nil
 }

@@ -260,6 +260,8 @@ func (p *Process) cause() verdict {
 		switch {
 		case p.exit != nil:
 			v.reason, v.culprit = p.exit.reason, p.exit.id
+		case p.box.OutOfMemory():
+			v.reason = reasonMemory
 		case p.output.toldOfMemory() && v.reason != "exit status 0":
 			v.reason = reasonMemory // the language noticed before the watch did
 		case fromOutside(p.box.Signal()):

@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -252,6 +254,58 @@ func TestTheWayOutIsTheProxy(t *testing.T) {
 		_, err := invoke(t, p)
 		require.ErrorContains(t, err, "fetch failed")
 	})
+}
+
+// A lambda trusts the certificates that the operator names, and reads them from
+// a file that it does not know the place of.
+func TestAnOperatorsCertificatesAreTrusted(t *testing.T) {
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "secure") }))
+	t.Cleanup(server.Close)
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	require.NoError(t, os.WriteFile(file, text, 0o644)) //nolint:gosec // a certificate is public
+	out := forward(server.Listener.Addr().String())
+	for _, trusted := range []bool{true, false} {
+		settings := sandbox.Settings{Mode: sandbox.Required}
+		if trusted {
+			settings.CAFile = file
+		}
+		box, err := sandbox.Open(context.Background(), settings)
+		require.NoError(t, err)
+		p := lambda(t, box, `async function work() { return (await fetch('https://example.com/')).text(); }`, out)
+		got, err := invoke(t, p)
+		if trusted {
+			require.NoError(t, err)
+			require.Equal(t, `"secure"`, got)
+		} else {
+			require.ErrorContains(t, err, "fetch failed")
+		}
+	}
+	_, err := sandbox.Open(context.Background(), sandbox.Settings{Mode: sandbox.Required, CAFile: "/nonexistent"})
+	require.ErrorContains(t, err, "CA file: ")
+}
+
+// forward is a proxy that tunnels every CONNECT to one address.
+type forward string
+
+func (f forward) ServeConn(_ context.Context, conn net.Conn) {
+	if _, err := http.ReadRequest(bufio.NewReader(conn)); err != nil {
+		return
+	}
+	to, err := net.Dial("tcp", string(f))
+	if err != nil {
+		return
+	}
+	defer to.Close() //nolint:errcheck // it is over
+	if _, err := io.WriteString(conn, "HTTP/1.1 200 Connection established\r\n\r\n"); err != nil {
+		return
+	}
+	go func() {
+		_, _ = io.Copy(to, conn) // ends with conn
+		_ = to.Close()
+	}()
+	_, _ = io.Copy(conn, to)
+	_ = conn.Close()
 }
 
 // A process has so many connections at once; more wait.

@@ -126,6 +126,17 @@ func gatewayProcess(t testing.TB, as string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(filepath.Join(hostileDir(t), "gateway"))
 	cmd.Dir = "/"
+	temp, err := os.MkdirTemp("", "temp")
+	require.NoError(t, err)
+	require.NoError(t, os.Chmod(temp, 0o777)) //nolint:gosec // it may be another user's
+	cmd.Env = append(os.Environ(), "TMPDIR="+temp)
+	t.Cleanup(func() { // a killed one leaves its folder
+		left, err := filepath.Glob(filepath.Join(temp, "*"))
+		require.NoError(t, err)
+		for _, dir := range append(left, temp) {
+			require.NoError(t, sandbox.RemoveDir(dir))
+		}
+	})
 	cmd.SysProcAttr = &syscall.SysProcAttr{}
 	switch as {
 	case "root":

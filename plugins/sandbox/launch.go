@@ -128,7 +128,7 @@ func closeFD(fd int) {
 
 // startLauncher starts the launcher in new namespaces. files are its descriptors
 // from 0 on, as for os.StartProcess; the last of them is the socket.
-func (s *Sandbox) startLauncher(files []*os.File, pidfd *int) (proc *os.Process, err error) {
+func (s *Sandbox) startLauncher(files []*os.File, group *cgroup, pidfd *int) (proc *os.Process, err error) {
 	sys := &syscall.SysProcAttr{
 		Setsid:    true,            // own session, hence own group and no terminal
 		Pdeathsig: syscall.SIGKILL, // see spawner
@@ -136,6 +136,9 @@ func (s *Sandbox) startLauncher(files []*os.File, pidfd *int) (proc *os.Process,
 	}
 	if err := s.plan.namespaces.apply(sys, s.users == nil); err != nil {
 		return nil, err
+	}
+	if group != nil {
+		sys.UseCgroupFD, sys.CgroupFD = true, int(group.folder.Fd())
 	}
 	attr := &os.ProcAttr{Dir: "/", Env: []string{}, Files: files, Sys: sys}
 	onSpawner(func() {

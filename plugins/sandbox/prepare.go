@@ -38,6 +38,12 @@ func (p *Process) prepare() (*launch.Order, error) {
 			return nil, err
 		}
 	}
+	if s.groups != nil {
+		var err error
+		if p.group, err = s.groups.make(p.command.MemoryMiB); err != nil {
+			return nil, err
+		}
+	}
 	v, err := newView(p.command.Path, p.command.Files)
 	if err != nil {
 		return nil, err
@@ -123,8 +129,8 @@ func (p *Process) giveFolder() error {
 }
 
 // Seal takes from the process the right to make files in its folder: it has made
-// its socket, and user code, which comes next, could fill the disk. Without a
-// sandbox it does nothing.
+// its socket, and user code, which comes next, could fill the disk. From now on its
+// processor time is bounded, if it has a cgroup. Without a sandbox it does nothing.
 func (p *Process) Seal() error {
 	if !p.command.Sandbox.On() {
 		return nil
@@ -137,7 +143,7 @@ func (p *Process) Seal() error {
 	if err := os.Chmod(p.dir, 0o555); err != nil { //nolint:gosec // the run folder lets nobody come here
 		return fmt.Errorf("seal the folder of the process: %w", err)
 	}
-	return nil
+	return p.group.slow()
 }
 
 // Egress gives the connections of the process to its proxy; nil if nothing was
@@ -164,6 +170,22 @@ func (p *Process) leaveUser() {
 		p.userLeft = true
 		p.command.Sandbox.users.release(p.user)
 	}
+}
+
+// leaveGroup removes its cgroup; that it ran out of memory is remembered.
+func (p *Process) leaveGroup() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ranOut = p.ranOut || p.group.ranOut()
+	p.group.remove()
+}
+
+// OutOfMemory says that the kernel ended the process because it used more than
+// its cgroup allows. Before the end it is false.
+func (p *Process) OutOfMemory() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ranOut
 }
 
 // RemoveDir removes the folder of a process that has ended, sealed or not.

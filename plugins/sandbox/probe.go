@@ -49,6 +49,9 @@ func (s *Sandbox) probe(ctx context.Context) error {
 			return err
 		}
 	}
+	if s.groups, err = openCgroups(controllers); err != nil {
+		why[stepCgroup] = err.Error()
+	}
 	s.judge(sight, why)
 	return nil
 }
@@ -149,7 +152,7 @@ func (s *Sandbox) judge(sight launch.Sight, why map[string]string) {
 	r.add(stepLandlock, reason(s.plan.landlock, why[stepLandlock]), landlockGaps(launch.ABI()))
 	r.add(stepSeccomp, reason(s.plan.seccomp && sight.Seccomp, why[stepSeccomp]), "")
 	r.add(stepLimits, "", "")
-	r.add(stepCgroup, "no cgroup v2 with the controllers memory, pids and cpu that this process may write to", "")
+	r.add(stepCgroup, reason(s.groups != nil, why[stepCgroup]), "")
 }
 
 // isMachineRoot says that user 0 here is the machine's own, as far as can be told.

@@ -65,6 +65,8 @@ type Process struct {
 	inside    string // dir as the process sees it
 	user      int    // its own; 0 if it has the gateway's
 	userLeft  bool
+	group     *cgroup // nil if it has none
+	ranOut    bool
 	egress    net.Listener
 	exited    chan struct{}
 	read      chan struct{}
@@ -98,7 +100,8 @@ func (p *Process) Start(ctx context.Context) error {
 	}
 	if err := p.start(); err != nil {
 		p.closeEgress()
-		p.leaveUser() // the process, if there is one, is dead or about to be
+		p.leaveUser() // the process, if there is one, is dead and reaped
+		p.leaveGroup()
 		return fmt.Errorf("start %s: %w", p.command.Path, err)
 	}
 	return nil
@@ -184,7 +187,7 @@ func (p *Process) spawn(control *os.File) (err error) {
 	}
 	if control != nil {
 		given = append(given, p.command.Inherit, control)
-		p.proc, err = p.command.Sandbox.startLauncher(given, &p.pidfd)
+		p.proc, err = p.command.Sandbox.startLauncher(given, p.group, &p.pidfd)
 	} else {
 		err = p.spawnDirectly(given)
 	}
@@ -235,6 +238,7 @@ func (p *Process) reap() {
 	_ = p.stdout.SetReadDeadline(limit)
 	_ = p.stderr.SetReadDeadline(limit)
 	p.leaveUser()
+	p.leaveGroup()
 	close(p.exited)
 }
 

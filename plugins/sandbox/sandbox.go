@@ -49,8 +49,8 @@ type Sandbox struct {
 	launcher string
 	plan     plan
 	report   Report
+	groups   *cgroups   // nil if there are none
 	users    *userRange // nil if processes have the gateway's user
-	groups   *cgroups
 }
 
 // plan is what a start makes use of.

@@ -115,6 +115,9 @@ func requireOwnEnvironment(t *testing.T, s *stage, f fight) (map[string]string, 
 		}
 	}
 	for _, p := range s.Processes() {
+		if commandOf(p.PID) != "node" {
+			continue // between its start and its program it has the gateway's own
+		}
 		real := read(fmt.Sprintf("/proc/%d/environ", p.PID))
 		for _, name := range append([]client.Pair{{Key: "ATTACK_SECRET"}, {Key: "HOME"}}, attackEnvironment...) {
 			if strings.Contains("\x00"+real, "\x00"+name.Key+"=") {
@@ -126,6 +129,20 @@ func requireOwnEnvironment(t *testing.T, s *stage, f fight) (map[string]string, 
 		got["the environment of the process"] = "as it was"
 	}
 	return got, nil
+}
+
+// requireSameProgram tells a process that became a shell, which ends with code 7,
+// from one that only died of the attempt.
+func requireSameProgram(t *testing.T, s *stage, f fight) (map[string]string, error) {
+	t.Helper()
+	_, err := s.caller.Invoke(t.Context(), f.id, f.payload)
+	switch {
+	case err == nil:
+		return map[string]string{"become a shell": "an answer"}, nil
+	case strings.Contains(err.Error(), "exit status 7"):
+		return map[string]string{"become a shell": "done"}, nil
+	}
+	return map[string]string{"become a shell": err.Error()}, nil
 }
 
 // requireOwnAnswers makes many calls at once: each must have its own answer.

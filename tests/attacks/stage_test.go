@@ -154,6 +154,8 @@ func (s *stage) settle(t *testing.T) {
 		"sockets": map[string]string{"path": s.world.path, "abstract": s.world.abstract},
 		"theirs":  map[string]string{"account": brandAccount, "key": "brand-secret"},
 		"addon":   s.world.addon, "extension": s.world.extension, "allowed": "localhost",
+		// More than its own /tmp holds; what there is without a sandbox shows by less.
+		"mib": [...]int{2, 20, 20}[s.mode],
 		// None is on the whitelist, so none is ever connected to.
 		"targets": []string{
 			"http://169.254.169.254/latest/meta-data/", "http://[::ffff:169.254.169.254]/", "http://[64:ff9b::a9fe:a9fe]/", "http://2852039166/", "http://0xa9fea9fe/",

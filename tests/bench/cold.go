@@ -39,7 +39,7 @@ func (b *bench) cold(ctx context.Context) error {
 		{"cold call, pre-started process", nil, coldAim},
 		{"cold call, none pre-started", []string{"--prestart", "0"}, coldAimNoStart},
 	} {
-		times, err := b.coldCalls(ctx, ids, c.args)
+		times, err := b.coldCalls(ctx, "cold", ids, c.args)
 		if err != nil {
 			return err
 		}
@@ -73,9 +73,9 @@ func (b *bench) deployMany(ctx context.Context, folder string, n int, code strin
 	return ids, nil
 }
 
-// coldCalls calls each lambda once on a gateway that has loaded none.
-func (b *bench) coldCalls(ctx context.Context, ids []string, args []string) (times []time.Duration, err error) {
-	g, err := b.gateway(ctx, "cold", args...)
+// coldCalls calls each lambda of a data folder once on a gateway that has loaded none.
+func (b *bench) coldCalls(ctx context.Context, folder string, ids []string, args []string) (times []time.Duration, err error) {
+	g, err := b.gateway(ctx, folder, args...)
 	if err != nil {
 		return nil, err
 	}

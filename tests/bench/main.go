@@ -3,7 +3,7 @@
 // machine may be busy, so ratios count and absolute figures do not; rounds take
 // turns between the servers so that its moods meet all alike.
 //
-//	go run ./tests/bench [-only throughput,latency,cold,memory,many,list,deploy,region,secrets,journal,random,busy] [-duration 8s] [-rounds 3] [-profile DIR]
+//	go run ./tests/bench [-only throughput,latency,cold,memory,many,list,deploy,region,secrets,journal,random,busy,sandbox,egress] [-duration 8s] [-rounds 3] [-profile DIR]
 //
 // It needs `make build`, wrk, and the peers' packages (npm ci in tests/bench/peers,
 // which it runs itself). Exit code: 0 measured, whatever the table says; 1 could
@@ -26,7 +26,7 @@ import (
 	"github.com/sluice-faas/sluice/tests/dev"
 )
 
-var sections = []string{"throughput", "latency", "cold", "memory", "many", "list", "deploy", "region", "secrets", "journal", "random", "busy"}
+var sections = []string{"throughput", "latency", "cold", "memory", "many", "list", "deploy", "region", "secrets", "journal", "random", "busy", "sandbox", "egress"}
 
 // bench is one run.
 type bench struct {
@@ -88,7 +88,7 @@ func (b *bench) run(ctx context.Context) error {
 	}{
 		{"throughput", b.throughput}, {"latency", b.latency}, {"cold", b.cold}, {"memory", b.memory}, {"many", b.many},
 		{"list", b.list}, {"deploy", b.deployments}, {"region", b.region}, {"secrets", b.secrets},
-		{"journal", b.journal}, {"random", b.random}, {"busy", b.busy},
+		{"journal", b.journal}, {"random", b.random}, {"busy", b.busy}, {"sandbox", b.sandbox}, {"egress", b.egress},
 	} {
 		if !slices.Contains(b.only, section.name) {
 			continue
@@ -116,7 +116,7 @@ func (b *bench) prepare(ctx context.Context) error {
 		return err
 	}
 	b.peers = filepath.Join(b.root, "tests", "bench", "peers")
-	if b.needs("throughput", "latency", "list", "region") {
+	if b.needs("throughput", "latency", "list", "region", "sandbox") {
 		if err := requireWrk(); err != nil {
 			return err
 		}

@@ -1,15 +1,35 @@
 package e2e_test
 
 import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
+	"encoding/pem"
+	"io"
+	"math/big"
 	"net/http"
-	"regexp"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 
+	"github.com/sluice-faas/sluice/gateway/secret"
+	"github.com/sluice-faas/sluice/gateway/secret/sealed"
+	"github.com/sluice-faas/sluice/gateway/store"
+	"github.com/sluice-faas/sluice/gateway/store/embedded"
 	"github.com/sluice-faas/sluice/sdk/client"
 	"github.com/sluice-faas/sluice/tests/dev"
 )
@@ -241,32 +261,99 @@ func checkLogs(t *testing.T, name string, logs []client.LogRecord) {
 	}
 }
 
-// TestTemplatesThatNeedTheToolbelt deploys those too. What they need of it, but for
-// the secrets, runs with the parts that it has not yet.
+// TestTemplatesThatNeedTheToolbelt invokes those too. Servers on loopback stand for
+// LivePerson's, for Salesforce and for any other. Lambdas find the first by the
+// Domain API, as ever; of the templates that have a host in their code, nothing is
+// changed but that.
 func TestTemplatesThatNeedTheToolbelt(t *testing.T) {
 	t.Parallel()
-	g, templates := templatesOf(t)
-	c := developer(t, g)
-	need := regexp.MustCompile(`require\('lp-faas-toolbelt'\)`)
+	certificate, authority := localCertificate(t)
+	outside, world := newOutside(t, certificate), newOutside(t, certificate)
+	dir := t.TempDir()
+	g := ownGateway(t, dir, "--no-sample")
+	ca, err := os.ReadFile(g.Info.CA) // the Domain API is the gateway's own
+	require.NoError(t, err)
+	stop, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	require.NoError(t, g.Stop(stop))
+	provisioned(t, dir, g.Info.AccountID)
+	trusted := filepath.Join(t.TempDir(), "trusted.pem")
+	require.NoError(t, os.WriteFile(trusted, append(ca, authority...), 0o644))
+	g = ownGateway(t, dir, "--no-sample", "--egress-ca-file", trusted, "--domain", "msgHist="+outside.host, "--domain", "swift="+outside.host)
+
+	c, admin := developer(t, g), adminOf(t, g)
+	list, err := c.Templates(t.Context())
+	require.NoError(t, err)
+	templates := map[string]client.Template{}
 	var names []string
-	for name, one := range templates {
-		if need.MatchString(one.Code) {
-			names = append(names, name)
+	for _, one := range list {
+		if strings.Contains(one.Code, "require('lp-faas-toolbelt')") {
+			templates[one.Name] = one
+			names = append(names, one.Name)
 		}
 	}
 	slices.Sort(names)
 	require.Equal(t, []string{"HTTP", "Keyword Scanner", "Replace Files for Conversation", "Salesforce", "Secret Storage"}, names)
-	for _, name := range names {
-		t.Run(name+" is deployed", func(t *testing.T) { end(t, c, begin(t, c, templates[name])) })
+	keepObject(t, admin, "file-storage", map[string]any{"username": "keeper", "password": "of-the-files"})
+	keepObject(t, admin, "salesforce-tokens", map[string]any{"accessToken": "worn-out", "refreshToken": "renew-me"})
+
+	// at puts the world's address in the place of a template's.
+	at := func(t *testing.T, name, address string) client.Template {
+		t.Helper()
+		from := templates[name]
+		require.Equal(t, 1, strings.Count(from.Code, address))
+		from.Code = strings.Replace(from.Code, address, "https://"+world.host, 1)
+		return from
 	}
+	run := func(t *testing.T, from client.Template) *client.ManualResult {
+		t.Helper()
+		l := begin(t, c, from)
+		defer end(t, c, l)
+		got, err := c.InvokeManual(t.Context(), l.ID, from.Sample.Payload)
+		require.NoError(t, err)
+		checkLogs(t, from.Name, got.Logs)
+		return got
+	}
+	t.Run("HTTP", func(t *testing.T) {
+		from := at(t, "HTTP", "https://www.example.com")
+		l := begin(t, c, from)
+		_, err := c.InvokeManual(t.Context(), l.ID, from.Sample.Payload)
+		require.ErrorContains(t, err, "localhost", "it is not on the whitelist")
+		end(t, c, l)
+
+		_, err = as(t, g, adminRole).AddPrivateDomain(t.Context(), "localhost")
+		require.NoError(t, err)
+		var got *client.ManualResult
+		l = begin(t, c, from)
+		defer end(t, c, l)
+		eventually(t, "the whitelist has changed", func() bool {
+			got, err = c.InvokeManual(t.Context(), l.ID, from.Sample.Payload)
+			return err == nil
+		})
+		require.JSONEq(t, `{"statusCode":200,"body":"hello from outside"}`, string(got.Result))
+	})
+	t.Run("Salesforce", func(t *testing.T) {
+		require.JSONEq(t, `[{"Id":"0031","Name":"Ada"}]`, string(run(t, at(t, "Salesforce", "https://test.salesforce.com")).Result))
+	})
+	t.Run("Keyword Scanner", func(t *testing.T) {
+		got := run(t, templates["Keyword Scanner"])
+		require.JSONEq(t, `[]`, string(got.Result))
+		require.Equal(t, "Keywords were used", got.Logs[0].Message)
+		require.Contains(t, string(got.Logs[0].Extras), `"tags":["keywordRef:refund"],"messages":1`)
+		require.Contains(t, outside.asked(), `POST /messaging_history/api/account/`+g.Info.AccountID+`/conversations/conversation/search OAuth`)
+	})
+	t.Run("Replace Files for Conversation", func(t *testing.T) {
+		got := run(t, templates["Replace Files for Conversation"])
+		require.JSONEq(t, `[]`, string(got.Result))
+		require.Contains(t, string(got.Logs[0].Extras), `"files":1`)
+		require.Contains(t, outside.asked(), "PUT /files/picture.png")
+	})
 	t.Run("Secret Storage reads a secret and renews it", func(t *testing.T) {
 		l := begin(t, c, templates["Secret Storage"])
 		defer end(t, c, l)
 		_, err := c.Invoke(t.Context(), l.ID, nil)
 		require.True(t, client.IsStatus(err, client.StatusLambdaFailed), "%v", err)
 		require.ErrorContains(t, err, "There is no Secret partner-token for this account")
-
-		admin := newCaller(t, g, sessionToken(t, g, "FaaS-Admin"))
 		secrets := "/api/account/" + admin.account + "/secrets?v=1"
 		r := admin.send(t, http.MethodPost, secrets, []byte(`{"key":"partner-token","value":{"token":"old-and-worn","expiresAt":1},"type":"json"}`))
 		require.Equal(t, http.StatusCreated, r.status, r.body)
@@ -280,4 +367,100 @@ func TestTemplatesThatNeedTheToolbelt(t *testing.T) {
 		require.Contains(t, r.body, "partner-token")
 		require.NotContains(t, r.body, "old-and-worn")
 	})
+}
+
+// provisioned puts the secret that the platform prepares for an account into the
+// folder of a gateway that has stopped: no one can create it by the API.
+func provisioned(t *testing.T, dir, account string) {
+	t.Helper()
+	member, err := embedded.Start(t.Context(), embedded.Config{Dir: filepath.Join(dir, "etcd")})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, member.Close()) }()
+	kept, err := sealed.Open(t.Context(), sealed.Config{Records: store.New(member.Client(), zerolog.Nop()), KeyFile: filepath.Join(dir, sealed.KeyFile)})
+	require.NoError(t, err)
+	_, err = kept.Create(t.Context(), secret.Secret{
+		Account: account, Key: "lp-faas-default-app-key", Type: secret.JSON, CreatedBy: "the platform", UpdatedBy: "the platform",
+		Value: []byte(`{"consumerKey":"key","consumerSecret":"secret","token":"token","tokenSecret":"token-secret"}`),
+	}, 0)
+	require.NoError(t, err)
+}
+
+// keepObject creates a secret that is an object, as an admin.
+func keepObject(t *testing.T, admin *caller, key string, value map[string]any) {
+	t.Helper()
+	body, err := json.Marshal(map[string]any{"key": key, "value": value, "type": "json"})
+	require.NoError(t, err)
+	r := admin.send(t, http.MethodPost, "/api/account/"+admin.account+"/secrets?v=1", body)
+	require.Equal(t, http.StatusCreated, r.status, "%s", clip(r.body))
+}
+
+// outside is a server on loopback that stands for all that templates ask.
+type outside struct {
+	host string // and port
+
+	mu   sync.Mutex
+	seen []string
+}
+
+func newOutside(t *testing.T, certificate tls.Certificate) *outside {
+	t.Helper()
+	o := &outside{}
+	server := httptest.NewUnstartedServer(http.HandlerFunc(o.answer))
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	u, err := url.Parse(server.URL)
+	require.NoError(t, err)
+	o.host = "localhost:" + u.Port()
+	return o
+}
+
+func (o *outside) asked() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.seen)
+}
+
+func (o *outside) answer(w http.ResponseWriter, r *http.Request) {
+	how, _, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	o.mu.Lock()
+	o.seen = append(o.seen, strings.TrimSpace(r.Method+" "+r.URL.Path+" "+how))
+	o.mu.Unlock()
+	w.Header().Set("Content-Type", "application/json")
+	say := func(text string) { _, _ = io.WriteString(w, text) } // who asked may have left
+	switch path := r.URL.Path; {
+	case path == "/":
+		w.Header().Set("Content-Type", "text/html")
+		say("hello from outside")
+	case strings.HasPrefix(path, "/messaging_history/"):
+		say(`{"conversationHistoryRecords":[{"messageRecords":[
+			{"type":"TEXT_PLAIN","messageData":{"msg":{"text":"I want a REFUND"}},"timeL":1,"sentBy":"Consumer"},
+			{"type":"HOSTED_FILE","messageData":{"file":{"caption":"a picture","relativePath":"/files/picture.png"}},"timeL":2,"sentBy":"Consumer"}]}]}`)
+	case path == "/auth/v1.0" && r.Header.Get("X-Auth-User") == "keeper" && r.Header.Get("X-Auth-Key") == "of-the-files":
+		w.Header().Set("X-Auth-Token", "good")
+	case strings.HasPrefix(path, "/files/") && r.Header.Get("X-Auth-Token") == "good":
+		w.WriteHeader(http.StatusCreated)
+	case path == "/services/oauth2/token" && r.FormValue("refresh_token") == "renew-me":
+		say(`{"access_token":"good","instance_url":"https://` + o.host + `"}`)
+	case strings.HasSuffix(path, "/query") && r.Header.Get("Authorization") == "Bearer worn-out":
+		say(`{"totalSize":1,"done":true,"records":[{"Id":"0031","Name":"Ada"}]}`)
+	default:
+		w.WriteHeader(http.StatusNotFound)
+		say(`[{"errorCode":"NOT_FOUND","message":"there is no ` + path + `"}]`)
+	}
+}
+
+// localCertificate makes one for localhost, that is its own authority.
+func localCertificate(t *testing.T) (tls.Certificate, []byte) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	require.NoError(t, err)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }

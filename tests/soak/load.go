@@ -62,7 +62,7 @@ func newLoad(g *dev.Gateway, o options, targets []target) (*load, error) {
 	}
 	l := &load{options: o, gateway: g, client: c, answers: map[class]int{}}
 	for _, t := range targets {
-		if t.kind.odd {
+		if t.odd {
 			l.odd = append(l.odd, t)
 		} else {
 			l.ordinary = append(l.ordinary, t)

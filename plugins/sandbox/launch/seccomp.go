@@ -31,7 +31,7 @@ var allowed = []string{
 	"rename", "renameat", "renameat2", "mkdir", "mkdirat", "rmdir", "unlink", "unlinkat", "link", "linkat", "symlink", "symlinkat",
 	"truncate", "ftruncate", "fallocate", "fsync", "fdatasync", "sync_file_range", "utime", "utimes", "futimesat", "utimensat",
 	"flock", "fadvise64", "readahead", "copy_file_range", "sendfile", "splice", "tee", "umask",
-	"pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2", "dup", "dup2", "dup3", "fcntl", "pipe", "pipe2",
+	"pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2", "dup", "dup2", "dup3", "pipe", "pipe2",
 	"inotify_init", "inotify_init1", "inotify_add_watch", "inotify_rm_watch",
 	// waiting
 	"eventfd", "eventfd2", "timerfd_create", "timerfd_settime", "timerfd_gettime", "signalfd", "signalfd4",
@@ -40,8 +40,8 @@ var allowed = []string{
 	"mremap", "brk", "msync", "mincore", "mlock", "mlock2", "munlock", "membarrier", "pkey_alloc", "pkey_free", "pkey_mprotect",
 	// threads and time
 	"futex_waitv", "futex_wake", "futex_wait", "futex_requeue", "set_robust_list", "get_robust_list", "rseq", "set_tid_address",
-	"sched_getaffinity", "sched_setaffinity", "sched_getparam", "sched_getscheduler", "sched_get_priority_max", "sched_get_priority_min",
-	"getpriority", "setpriority", "clock_getres", "clock_nanosleep", "gettimeofday", "time", "times", "getcpu", "getrandom",
+	"sched_getaffinity", "sched_getparam", "sched_getscheduler", "sched_get_priority_max", "sched_get_priority_min",
+	"getpriority", "clock_getres", "clock_nanosleep", "gettimeofday", "time", "times", "getcpu", "getrandom",
 	"timer_create", "timer_settime", "timer_gettime", "timer_getoverrun", "timer_delete", "setitimer", "getitimer", "alarm", "pause",
 	// itself
 	"getppid", "getuid", "geteuid", "getgid", "getegid", "getresuid", "getresgid", "getgroups", "getpgrp", "getpgid", "getsid", "capget",
@@ -117,6 +117,13 @@ func (s *Seccomp) conditions(p *program) []seccomp.NameWithConditions {
 	}
 	for _, target := range []uint64{0, pid} {
 		add("prlimit64", is(0, target))
+	}
+	add("setpriority", is(0, unix.PRIO_PROCESS), is(1, 0))
+	add("sched_setaffinity", is(0, 0))
+	// Not the commands by which the kernel would send a signal to another process.
+	for _, commands := range [][2]uint64{{0, unix.F_SETLKW}, {unix.F_OFD_GETLK, unix.F_OFD_SETLKW}, {unix.F_SETLEASE, unix.F_SETLEASE + 31}} {
+		add("fcntl", seccomp.Condition{Argument: 1, Operation: seccomp.GreaterOrEqual, Value: commands[0]},
+			seccomp.Condition{Argument: 1, Operation: seccomp.LessOrEqual, Value: commands[1]})
 	}
 	for _, request := range ioctls {
 		// The kernel looks at the lower half only.

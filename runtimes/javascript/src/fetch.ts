@@ -42,7 +42,7 @@ type Connector = (options: ConnectOptions, callback: Connected) => void;
 type AgentClass = new (options: object) => Dispatcher;
 
 /** The latest refusals by host, for WebSockets: their own error events say nothing. */
-const refusals = pin(new Map<string, Refusal>(), 'get', 'set', 'clear');
+const refusals = pin(new Map<string, Refusal>(), 'get', 'set', 'delete', 'clear');
 
 let prepared = (): void => undefined;
 
@@ -166,9 +166,13 @@ function connectorTo(proxy: EgressProxy, refused: Refused): Connector {
     };
     const portNumber = port === '' ? (secure ? 443 : 80) : +port;
     tunnel(proxy, hostname, portNumber, told, (error, socket) => {
-      if (error !== null) callback(error, null);
-      else if (!secure) callback(null, socket);
-      else shakeHands(socket, servername ?? hostname, sessions, callback);
+      if (error !== null) {
+        callback(error, null);
+        return;
+      }
+      refusals.delete(hostname); // what fails from here on fails for another reason
+      if (secure) shakeHands(socket, servername ?? hostname, sessions, callback);
+      else callback(null, socket);
     });
   };
 }

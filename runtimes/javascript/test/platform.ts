@@ -81,7 +81,7 @@ export class Platform {
   }
 
   /** Where a service is told to be; a name of platform.test needs the proxy. */
-  hostOf = (_service: string): string => this.host;
+  hostOf: (service: string) => string = () => this.host;
 
   get port(): number {
     return (this.server.address() as AddressInfo).port;

@@ -231,16 +231,21 @@ var attempts = map[string]func() error{
 		_, err = unix.Mmap(int(f.Fd()), 0, 4096, unix.PROT_READ|unix.PROT_EXEC, unix.MAP_PRIVATE)
 		return err
 	},
-	"memfd_create":       func() error { _, err := unix.MemfdCreate("x", 0); return err },
-	"ptrace":             func() error { return call(unix.SYS_PTRACE, unix.PTRACE_TRACEME) },
-	"ptrace the gateway": func() error { return unix.PtraceAttach(gateway) },
-	"process_vm_readv":   func() error { return call(unix.SYS_PROCESS_VM_READV, uintptr(gateway)) },
-	"pidfd_open":         func() error { _, err := unix.PidfdOpen(gateway, 0); return err },
-	"pidfd_getfd":        func() error { _, err := unix.PidfdGetfd(0, 0, 0); return err },
-	"kill the gateway":   func() error { return unix.Kill(gateway, 0) },
-	"kill everything":    func() error { return unix.Kill(-1, 0) },
-	"kill its group":     func() error { return unix.Kill(0, 0) },
-	"queue a signal":     func() error { return call(unix.SYS_RT_SIGQUEUEINFO, uintptr(gateway), 0, 0) },
+	"memfd_create":                       func() error { _, err := unix.MemfdCreate("x", 0); return err },
+	"ptrace":                             func() error { return call(unix.SYS_PTRACE, unix.PTRACE_TRACEME) },
+	"ptrace the gateway":                 func() error { return unix.PtraceAttach(gateway) },
+	"process_vm_readv":                   func() error { return call(unix.SYS_PROCESS_VM_READV, uintptr(gateway)) },
+	"pidfd_open":                         func() error { _, err := unix.PidfdOpen(gateway, 0); return err },
+	"pidfd_getfd":                        func() error { _, err := unix.PidfdGetfd(0, 0, 0); return err },
+	"kill the gateway":                   func() error { return unix.Kill(gateway, 0) },
+	"kill everything":                    func() error { return unix.Kill(-1, 0) },
+	"kill its group":                     func() error { return unix.Kill(0, 0) },
+	"have the kernel signal the gateway": func() error { return call(unix.SYS_FCNTL, 0, unix.F_SETOWN, uintptr(gateway)) },
+	"choose the signal":                  func() error { return call(unix.SYS_FCNTL, 0, 10, 9) },
+	"slow the gateway":                   func() error { return unix.Setpriority(unix.PRIO_PROCESS, gateway, 19) },
+	"slow its user":                      func() error { return unix.Setpriority(unix.PRIO_USER, 0, 19) },
+	"move the gateway":                   func() error { return unix.SchedSetaffinity(gateway, &unix.CPUSet{1}) },
+	"queue a signal":                     func() error { return call(unix.SYS_RT_SIGQUEUEINFO, uintptr(gateway), 0, 0) },
 	"limit the gateway": func() error {
 		var l unix.Rlimit
 		return unix.Prlimit(gateway, unix.RLIMIT_NOFILE, nil, &l)
