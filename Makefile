@@ -74,7 +74,7 @@ test-js: $(JS)/node_modules/.package-lock.json ## tests of the JavaScript runtim
 	npm test --prefix $(JS)
 
 .PHONY: e2e
-e2e: build bin/vaultserver ## the built gateway, driven as its users drive it
+e2e: build bin/vaultserver ## the built gateway, as its users drive it, attacked, and under load for a minute
 	$(GO) test -count=1 -timeout 20m ./tests/e2e/...
 	$(GO) test -count=1 -timeout 20m ./tests/attacks
 	$(GO) run ./tests/soak -n 20000
