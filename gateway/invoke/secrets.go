@@ -6,6 +6,7 @@ import (
 
 	"github.com/sluice-faas/sluice/gateway/lambda"
 	"github.com/sluice-faas/sluice/gateway/secret"
+	"github.com/sluice-faas/sluice/plugins/pool"
 	"github.com/sluice-faas/sluice/sdk/runtime"
 )
 
@@ -24,7 +25,10 @@ type accountSecrets struct {
 	known             known // by the one process that has these
 }
 
-var _ runtime.Secrets = (*accountSecrets)(nil)
+var (
+	_ runtime.Secrets = (*accountSecrets)(nil)
+	_ pool.Masker     = (*accountSecrets)(nil)
+)
 
 // secretsOf is nil when the gateway has none.
 func (s *Specs) secretsOf(live *lambda.Live) runtime.Secrets {
@@ -53,6 +57,9 @@ func (a *accountSecrets) note(s runtime.Secret, err error) (runtime.Secret, erro
 	}
 	return s, err
 }
+
+// Mask takes what the process has read out of a text.
+func (a *accountSecrets) Mask(text string) string { return a.known.mask().text(text) }
 
 // maskOf is the masker of what a process has read that was given these secrets.
 func maskOf(given runtime.Secrets) *masker {

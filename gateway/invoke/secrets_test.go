@@ -13,6 +13,7 @@ import (
 	"github.com/sluice-faas/sluice/gateway/lambda"
 	"github.com/sluice-faas/sluice/gateway/secret"
 	"github.com/sluice-faas/sluice/plugins/host"
+	"github.com/sluice-faas/sluice/plugins/pool"
 	"github.com/sluice-faas/sluice/sdk/runtime"
 )
 
@@ -66,6 +67,17 @@ func TestALambdaHasTheSecretsOfItsAccountOnly(t *testing.T) {
 		_, err = secrets.ReadSecret(bg, key)
 		require.Equal(t, &runtime.SecretError{Code: runtime.SecretNotFound, Message: "There is no Secret " + key + " for this account"}, err)
 	}
+}
+
+func TestThePoolCanMaskWhatAProcessHasRead(t *testing.T) {
+	v := &vault{values: map[[2]string]string{{account, "mine"}: `"open sesame"`}}
+	secrets := given(t, v)
+	masker, ok := secrets.(pool.Masker)
+	require.True(t, ok)
+	require.Equal(t, "it printed open sesame", masker.Mask("it printed open sesame"), "it has read nothing yet")
+	_, err := secrets.ReadSecret(bg, "mine")
+	require.NoError(t, err)
+	require.Equal(t, "it printed [secret mine]", masker.Mask("it printed open sesame"))
 }
 
 func TestAGatewayWithoutSecretsGivesNone(t *testing.T) {

@@ -93,7 +93,7 @@ func (g *group) unexpected(m *member) {
 	}
 	now := time.Now()
 	g.pool.counts.exited.Add(1)
-	reason := m.proc.ExitReason()
+	reason := masked(m, m.proc.ExitReason())
 	g.pool.log.Warn().Str("key", g.spec.Key).Str("runtime", g.spec.Runtime).
 		Int("openCalls", m.open).Str("reason", reason).Msg("a process ended")
 	g.ends[g.nextEnd] = now
@@ -105,7 +105,19 @@ func (g *group) unexpected(m *member) {
 		}
 		g.failed(&CrashError{Reason: reason}, free)
 	}
-	g.blame("the process ended: "+reason, m.proc.Printed(), now)
+	g.blame("the process ended: "+reason, masked(m, m.proc.Printed()), now)
+}
+
+// Masker is what runtime.Secrets may implement beside: it takes out of a text what
+// their process has read.
+type Masker interface{ Mask(text string) string }
+
+// masked is a text that came from a process, for others than its calls.
+func masked(m *member, text string) string {
+	if s, ok := m.secrets.(Masker); ok {
+		return s.Mask(text)
+	}
+	return text
 }
 
 // looping says whether the key crash-loops.
