@@ -646,6 +646,20 @@ test('bodies are sent and given as they are, and statuses are no errors', async 
   assert.equal(platform.asked('GET /').length, 1, 'a redirect is not followed');
 });
 
+test('clients of one certificate, made anew in every call, use the same connection', async (t) => {
+  const platform = await Platform.start(t, { clientCertificates: true });
+  platform.route('GET /', (seen) => ({ body: seen.client! }));
+  let opened = 0;
+  platform.server.on('connection', () => opened++);
+  const ask = async (config: object): Promise<unknown> => (await makeMTLSClient(kitOf(undefined), config as never).get(`https://${platform.host}/`)).body;
+  for (let i = 0; i < 5; i++) assert.equal(await ask(PAIR), 'DNS:client.test');
+  assert.equal(opened, 1);
+  await assert.rejects(ask({ ...stranger, ca: identity.cert }), 'another certificate does not use it');
+  assert.equal(opened, 2);
+  for (let i = 0; i < 20; i++) await ask({ ...PAIR, ca: `${PAIR.ca}\n# ${String(i)}` });
+  assert.equal(await ask(PAIR), 'DNS:client.test', 'also when it was forgotten meanwhile');
+});
+
 test('without a certificate that the server takes there is no answer', async (t) => {
   const platform = await Platform.start(t, { clientCertificates: true });
   const other = makeMTLSClient(kitOf(undefined), { ...stranger, ca: identity.cert });

@@ -12,8 +12,17 @@ const TIMEOUT = 30_000;
 /** The longest answer, bytes; inferred. It is held in memory. */
 const LONGEST = 32 << 20;
 
-/** Connections of one client; more requests wait for one of them. */
+/** Connections with one certificate to one host; more requests wait for one of them. */
 const CONNECTIONS = 20;
+
+/** How long a connection is kept for the next request, milliseconds. */
+const KEPT = 5000;
+
+/** Certificates whose connections are kept. */
+const MAX_AGENTS = 16;
+
+/** The agents of a process: clients are made anew in every call, and use the same connections. */
+const agents = new Map<string, Agent>();
 
 export interface MTLSConfig {
   cert: string | Buffer;
@@ -52,15 +61,6 @@ export interface MTLSClient {
 /** Makes the client. Its methods need no this. Throws when the certificate or the key is malformed, or they do not fit. */
 export function makeMTLSClient(kit: Kit, config: MTLSConfig): MTLSClient {
   const secure = secureOptions(config);
-  const agents = new Map<boolean, Agent>();
-  const agentFor = (checked: boolean): Agent => {
-    let agent = agents.get(checked);
-    if (agent === undefined) {
-      agent = new Agent({ ...secure, rejectUnauthorized: checked, keepAlive: true, maxSockets: CONNECTIONS });
-      agents.set(checked, agent);
-    }
-    return agent;
-  };
   const call = (method: string): Call => async (url, headers, body, options) => {
     const { allowSelfSigned = false, json = false, timeout = TIMEOUT } = options ?? {};
     if (!(typeof timeout === 'number' && timeout > 0)) throw new TypeError('options.timeout must be a number of milliseconds above 0');
@@ -69,7 +69,7 @@ export function makeMTLSClient(kit: Kit, config: MTLSConfig): MTLSClient {
     const sent: Headers = { 'User-Agent': `LP-Lambda-${kit.environment['LAMBDA_UUID'] ?? ''}`, ...headers };
     if (type !== undefined && !Object.keys(sent).some((name) => name.toLowerCase() === 'content-type')) sent['Content-Type'] = type;
     if (content !== undefined) sent['Content-Length'] = content.length;
-    const answer = await send(target, { method, headers: sent, agent: agentFor(!allowSelfSigned) }, content, timeout);
+    const answer = await send(target, { method, headers: sent, agent: agentFor(secure, !allowSelfSigned) }, content, timeout);
     return json ? { ...answer, body: decode(answer.body) } : answer;
   };
   return {
@@ -78,9 +78,25 @@ export function makeMTLSClient(kit: Kit, config: MTLSConfig): MTLSClient {
   };
 }
 
-function secureOptions(config: Partial<MTLSConfig> | null | undefined): { cert: string; key: string; ca?: string } {
+interface Secure {
+  cert: string;
+  key: string;
+  ca?: string;
+}
+
+function agentFor(secure: Secure, checked: boolean): Agent {
+  const name = JSON.stringify([secure.cert, secure.key, secure.ca, checked]);
+  const agent = agents.get(name) ?? new Agent({ ...secure, rejectUnauthorized: checked, keepAlive: true, maxSockets: CONNECTIONS, timeout: KEPT });
+  agents.delete(name); // the one that was used last is the last
+  agents.set(name, agent);
+  // What it keeps open ends by itself.
+  if (agents.size > MAX_AGENTS) agents.delete(agents.keys().next().value!);
+  return agent;
+}
+
+function secureOptions(config: Partial<MTLSConfig> | null | undefined): Secure {
   if (!config?.cert || !config.key) throw new ToolbeltError(undefined, 'The MTLSClient needs cert and key, both in PEM format.');
-  const secure: { cert: string; key: string; ca?: string } = { cert: pem(config.cert, 'cert', 'CERTIFICATE'), key: pem(config.key, 'key', 'PRIVATE KEY') };
+  const secure: Secure = { cert: pem(config.cert, 'cert', 'CERTIFICATE'), key: pem(config.key, 'key', 'PRIVATE KEY') };
   if (config.ca) secure.ca = pem(config.ca, 'ca', 'CERTIFICATE');
   try {
     createSecureContext(secure);
