@@ -3,6 +3,12 @@
 // gateway's, within resource limits, and gone when the gateway is gone, however
 // the gateway ends.
 //
+// A Sandbox, made once by Open, shuts processes in further, as far as the machine
+// offers it: namespaces, files of their own, an unprivileged user, Landlock,
+// seccomp and a cgroup. The gateway clones a launcher (package launch), which does
+// that to itself as its orders say and becomes the runtime. The way out of a
+// process is a listener that the gateway accepts on, see Process.Egress.
+//
 // Process is go-plugin's runner.Runner. go-plugin sees of it the handshake line
 // and raw stderr, nothing else: what a runtime prints to stdout later is read
 // and thrown away, so that it neither blocks nor reaches a parser.
