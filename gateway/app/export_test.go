@@ -74,3 +74,6 @@ func AdminHandler(checks ...Check) http.Handler {
 	}
 	return adminHandler(r, prometheus.NewRegistry(), false)
 }
+
+// RunBase tells where the run folder would be made.
+func RunBase(name string, forAll bool) string { return runBase(name, forAll) }

@@ -44,6 +44,11 @@ func (p *Process) prepare() (*launch.Order, error) {
 			return nil, err
 		}
 	}
+	if s.ByMachinePaths() && s.settings.CAFile != "" {
+		if err := p.copyCA(); err != nil {
+			return nil, err
+		}
+	}
 	v, err := newView(p.command.Path, p.command.Files)
 	if err != nil {
 		return nil, err
@@ -100,12 +105,30 @@ func (p *Process) environment() []string {
 	env = append(env, egressEnv(way)...)
 	if s != nil && s.settings.CAFile != "" {
 		file := s.settings.CAFile
-		if s.plan.files {
+		switch {
+		case s.plan.files:
 			file = insideCA
+		case s.ByMachinePaths():
+			file = filepath.Join(p.dir, copiedCA)
 		}
 		env = append(env, "NODE_EXTRA_CA_CERTS="+file, "SSL_CERT_FILE="+file)
 	}
 	return env
+}
+
+// copiedCA are the certificates in the process's own folder, for a process that
+// may not come to where they are.
+const copiedCA = "ca.pem"
+
+func (p *Process) copyCA() error {
+	text, err := os.ReadFile(p.command.Sandbox.settings.CAFile)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(p.dir, copiedCA), text, 0o644) //nolint:gosec // certificates are for everybody to read
+	}
+	if err != nil {
+		return fmt.Errorf("CA file: %w", err)
+	}
+	return nil
 }
 
 // giveFolder makes the process's user the owner of its folder.
