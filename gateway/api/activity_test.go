@@ -150,6 +150,8 @@ func TestEveryChangeIsAnActivity(t *testing.T) {
 			g.carryOut(id, nil)
 			return g.do("PUT", "/lambdas/"+id, dev, `{"version":2,"description":"third"}`)
 		}, []journal.Change{{Field: "description", Before: "new", After: "third"}}},
+		{"faas-developer", "update", "lambda", "first", 200, func() reply { return g.do("PUT", "/lambdas/"+id+"/processes", dev, `{"minWarm":1}`) }, []journal.Change{{Field: "minWarm", Before: "0", After: "1"}}},
+		{"", "", "", "", 200, func() reply { return g.do("PUT", "/lambdas/"+id+"/processes", dev, `{"minWarm":1}`) }, nil},
 		{"faas-developer", "create", "schedule", "first", 201, func() reply {
 			return told(g.do("POST", "/schedules", dev, `{"lambdaUUID":"`+id+`","cronExpression":"0 0 1 1 *"}`), &schedule, "uuid")
 		}, []journal.Change{
@@ -270,8 +272,8 @@ func TestEveryChangeIsAnActivity(t *testing.T) {
 	})
 	t.Run("found by noun, id, person, action and time", func(t *testing.T) {
 		for query, want := range map[string]int{
-			"?noun=lambda": 8, "?noun=lambda&action=deploy": 2, "?id=" + id: 8, "?by=faas-admin": 10, "?by=nobody": 0, "?action=delete&noun=user": 1, "?noun=secret": 4, "?action=reveal": 1, "?noun=schedule": 3,
-			"?noun=lambda&limit=3": 3, "?noun=lambda&startTimestamp=0&endTimestamp=1000000": 0, "?noun=&by=&action=&id=&limit=&userId=x&v=1": 31,
+			"?noun=lambda": 9, "?noun=lambda&action=deploy": 2, "?id=" + id: 9, "?by=faas-admin": 10, "?by=nobody": 0, "?action=delete&noun=user": 1, "?noun=secret": 4, "?action=reveal": 1, "?noun=schedule": 3,
+			"?noun=lambda&limit=3": 3, "?noun=lambda&startTimestamp=0&endTimestamp=1000000": 0, "?noun=&by=&action=&id=&limit=&userId=x&v=1": 32,
 		} {
 			require.Len(t, activities(t, g, query), want, query)
 		}

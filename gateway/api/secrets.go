@@ -16,7 +16,7 @@ import (
 // Secrets is what the API needs of the service of secrets, which says what each
 // does and which errors it gives.
 type Secrets interface {
-	List(ctx context.Context, account string) ([]secret.Secret, error)
+	List(ctx context.Context, account string, hidden bool) ([]secret.Secret, error)
 	Read(ctx context.Context, account, key string) (*secret.Secret, error)
 	Create(ctx context.Context, s secret.Secret) (*secret.Secret, error)
 	Update(ctx context.Context, account, key string, r secret.Replacement) (*secret.Secret, error)
@@ -74,10 +74,11 @@ func respondSecret(w http.ResponseWriter, status int, s *secret.Secret) error {
 	return respond(w, status, v)
 }
 
-// listSecrets answers the secrets of the account, by key, with encrypted values.
+// listSecrets answers the secrets of the account, by key, with encrypted values;
+// those of the platform to the operator only.
 func (s *Server) listSecrets(w http.ResponseWriter, r *http.Request) error {
 	q := of(r)
-	all, err := s.secrets.List(q, q.account())
+	all, err := s.secrets.List(q, q.account(), isOperator(q))
 	if err != nil {
 		return fmt.Errorf("list secrets: %w", err)
 	}

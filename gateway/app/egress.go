@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -8,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,8 +32,9 @@ func (a *App) openEgress(context.Context) (err error) {
 		a.log.Warn().Msg(w)
 		a.warnings = append(a.warnings, w)
 	}
+	denied, deniedHosts := a.operatorsOnly()
 	a.egress, err = egress.New(egress.Config{
-		Whitelist: a.views, Services: a.services(), Denied: a.operatorsOnly(), Rate: a.limits.EgressRequests, Report: a.journal.Attempt, Log: a.log,
+		Whitelist: a.views, Services: a.services(), Denied: denied, DeniedHosts: deniedHosts, Rate: a.limits.EgressRequests, Report: a.journal.Attempt, Log: a.log,
 	})
 	if err != nil {
 		return fmt.Errorf("the way to other hosts: %w", err)
@@ -83,30 +86,36 @@ func (a *App) lambdaCAFile() (string, error) {
 	return path, nil
 }
 
-// operatorsOnly are addresses that no lambda reaches, as far as they are known as
-// such: the admin listener, and what the gateway itself works with.
-func (a *App) operatorsOnly() []netip.AddrPort {
-	var all []netip.AddrPort
+// operatorsOnly are listeners that no lambda reaches: the admin listener, and what
+// the gateway itself works with, by address or by name.
+func (a *App) operatorsOnly() (addresses []netip.AddrPort, hosts []string) {
 	add := func(hostPort string) {
-		if host, port, err := net.SplitHostPort(hostPort); err == nil && host == "localhost" {
-			hostPort = net.JoinHostPort("127.0.0.1", port)
-		}
 		if address, err := netip.ParseAddrPort(hostPort); err == nil {
-			all = append(all, address)
+			addresses = append(addresses, address)
+		} else {
+			hosts = append(hosts, hostPort)
 		}
 	}
 	add(a.listeners.admin.Addr().String())
-	for _, endpoint := range a.config.EtcdEndpoints {
-		_, hostPort, scheme := strings.Cut(endpoint, "://")
-		if !scheme {
-			hostPort = endpoint
+	endpoints := slices.Clone(a.config.EtcdEndpoints)
+	if vault := os.Getenv(vaultAddr); vault != "" {
+		endpoints = append(endpoints, vault)
+	}
+	for _, endpoint := range endpoints {
+		if !strings.Contains(endpoint, "://") {
+			endpoint = "http://" + endpoint
 		}
-		add(hostPort)
+		u, err := url.Parse(endpoint)
+		if err != nil || u.Hostname() == "" {
+			continue // nor can it be used
+		}
+		port := u.Port()
+		if port == "" {
+			port = map[string]string{"http": "80"}[u.Scheme]
+		}
+		add(net.JoinHostPort(u.Hostname(), cmp.Or(port, "443")))
 	}
-	if u, err := url.Parse(os.Getenv(vaultAddr)); err == nil {
-		add(u.Host)
-	}
-	return all
+	return addresses, hosts
 }
 
 func egressCollector(stats func() egress.Stats) prometheus.Collector {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"os"
 	"strings"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sluice-faas/sluice/gateway/app"
 	"github.com/sluice-faas/sluice/sdk/client"
 	"github.com/sluice-faas/sluice/sdk/runtime"
 )
@@ -91,4 +93,16 @@ func TestALambdaReachesWhatItsAccountAllows(t *testing.T) {
 	require.Equal(t, g.Info().Lambda.UUID, refused[0].LambdaID)
 	_, metrics := g.admin(t, "/metrics")
 	require.Regexp(t, `sluice_egress_attempts_total\{rule="not-listed",verdict="refused"\} [1-9]`, metrics)
+}
+
+func TestWhatTheGatewayWorksWithIsOutOfReach(t *testing.T) {
+	admin, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { _ = admin.Close() }()
+	t.Setenv("VAULT_ADDR", "https://vault.internal")
+	addresses, hosts := app.OperatorsOnly(admin, "https://etcd.internal:2379", "localhost:2379", "http://127.0.0.1:2379", "[::1]:2379")
+	require.Equal(t, []netip.AddrPort{
+		netip.MustParseAddrPort(admin.Addr().String()), netip.MustParseAddrPort("127.0.0.1:2379"), netip.MustParseAddrPort("[::1]:2379"),
+	}, addresses)
+	require.Equal(t, []string{"etcd.internal:2379", "localhost:2379", "vault.internal:443"}, hosts)
 }

@@ -5,10 +5,13 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
+
+	"github.com/sluice-faas/sluice/gateway/config"
 )
 
 // LogWriter is the log's way out, for tests.
@@ -77,3 +80,11 @@ func AdminHandler(checks ...Check) http.Handler {
 
 // RunBase tells where the run folder would be made.
 func RunBase(name string, forAll bool) string { return runBase(name, forAll) }
+
+// OperatorsOnly is what lambdas never reach, of a gateway with such an admin listener
+// and etcd.
+func OperatorsOnly(admin net.Listener, etcd ...string) (addresses []netip.AddrPort, hosts []string) {
+	a := &App{config: config.Config{EtcdEndpoints: etcd}}
+	a.listeners.admin = admin
+	return a.operatorsOnly()
+}

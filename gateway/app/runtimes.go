@@ -170,7 +170,7 @@ func (a *App) keepWarm(account, lambdaID string) {
 
 // condition tells how the processes of what is live of a lambda are.
 func (a *App) condition(live *lambda.Live) pool.Status {
-	return a.pool.Status(invoke.PoolKey(live.Account, live.LambdaID, live.DeploymentID))
+	return invoke.MaskStatus(a.pool.Status(invoke.PoolKey(live.Account, live.LambdaID, live.DeploymentID)))
 }
 
 // openRunDir makes the folder for the sockets of the runtime processes. Its path

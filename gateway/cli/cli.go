@@ -1,5 +1,5 @@
-// Package cli is the operator's commands: accounts, users, profiles, apps and limits
-// of a gateway that runs. They speak the gateway's own HTTP API over the socket in its
+// Package cli is the operator's commands: accounts, users, profiles, apps,
+// secrets and limits of a gateway that runs. They speak the gateway's own HTTP API over the socket in its
 // data folder (package control), so everything they can do the API can, and the
 // API alone decides what is right. The command sandbox alone needs no gateway.
 //
@@ -37,7 +37,7 @@ func usagef(format string, args ...any) error { return UsageError{fmt.Errorf(for
 
 // Commands are the operator's commands, one for each noun.
 func Commands() []*cobra.Command {
-	return []*cobra.Command{accountCommand(), userCommand(), profileCommand(), appCommand(), limitsCommand(), sandboxCommand()}
+	return []*cobra.Command{accountCommand(), userCommand(), profileCommand(), appCommand(), secretCommand(), limitsCommand(), sandboxCommand()}
 }
 
 // Arguments makes what check finds a UsageError that says where to read more.

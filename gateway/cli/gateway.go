@@ -90,8 +90,16 @@ func refusal(status int, answer []byte) error {
 	if json.Unmarshal(answer, &e) != nil || e.Message == "" {
 		return fmt.Errorf("the gateway answered %d: %.200q", status, answer)
 	}
-	return errors.New(e.Message)
+	return &refused{status, e.Message}
 }
+
+// refused is what the gateway said no to, and why.
+type refused struct {
+	status  int
+	message string
+}
+
+func (e *refused) Error() string { return e.message }
 
 // unreachable says why there was no answer, and what to do.
 func (g *gateway) unreachable(err error) error {

@@ -167,6 +167,34 @@ func TestWhatEveryLambdaMayReach(t *testing.T) {
 	w.refused("CONNECT localhost:9091", lambda.RuleUnreachable)
 }
 
+// An operator names what the gateway works with, more often than not.
+func TestTheOperatorsOwnByName(t *testing.T) {
+	w := newWorld(t, func(c *egress.Config) {
+		c.DeniedHosts = []string{"store.internal:2379", "lost.internal:4444", "vault.example.com"}
+	})
+	w.host("store.internal", "10.0.0.5", "2379", nil)
+	w.host("store.internal", "10.0.0.5", "80", nil)
+	w.host("alias.internal", "::ffff:10.0.0.5", "2379", nil)
+	w.host("other.internal", "10.0.0.6", "2379", nil)
+	w.host("other.internal", "10.0.0.6", "4444", nil)
+	w.host("vault.example.com", "93.184.216.34", "443", nil)
+	w.host("www.example.com", "93.184.216.35", "443", nil)
+	for _, name := range []string{"store.internal", "alias.internal", "other.internal"} {
+		w.allowPrivate(name)
+	}
+	w.allow("*.example.com")
+	w.refused("CONNECT store.internal:2379", lambda.RulePrivate, "the operator's alone")
+	w.refused("CONNECT alias.internal:2379", lambda.RulePrivate, "10.0.0.5]:2379 is the operator's alone")
+	w.refused("CONNECT other.internal:4444", lambda.RulePrivate, "the operator's alone")
+	w.refused("CONNECT vault.example.com:443", lambda.RulePrivate, "the operator's alone")
+	require.Empty(t, w.dials())
+	w.refused("CONNECT other.internal:2379", lambda.RuleUnreachable)
+	w.refused("CONNECT store.internal:80", lambda.RuleUnreachable)
+	asked := len(w.asked)
+	w.refused("CONNECT www.example.com:443", lambda.RuleUnreachable)
+	require.Len(t, w.asked, asked+1, "its own name alone")
+}
+
 func TestCheckTellsWhatWouldBecomeOfARequest(t *testing.T) {
 	w := newWorld(t)
 	w.host("api.example.com", "93.184.216.34", "443", nil)

@@ -117,10 +117,14 @@ func (p *Proxy) resolve(ctx context.Context, d *decision) (open, all []netip.Add
 			return nil, nil, err
 		}
 	}
+	guard, err := p.guardOf(ctx, d)
+	if err != nil {
+		return nil, all, err
+	}
 	var refused error
 	var address netip.Addr
 	for _, a := range all {
-		if err := p.guard.check(netip.AddrPortFrom(a, d.port), d.permitted); err == nil {
+		if err := guard.check(netip.AddrPortFrom(a, d.port), d.permitted); err == nil {
 			open = append(open, a)
 		} else if refused == nil {
 			refused, address = err, a
@@ -130,6 +134,33 @@ func (p *Proxy) resolve(ctx context.Context, d *decision) (open, all []netip.Add
 		return nil, all, refusedAddress(d, address, refused)
 	}
 	return open, all, nil
+}
+
+// guardOf is the guard with the addresses that denied hosts have at this moment,
+// whatever other name of theirs is asked for. While one cannot be looked up, nothing
+// that is permitted at its port is reached: it could be that. Where private addresses
+// are not permitted, such a host is refused by its own name alone, and no lookup is
+// spent on it: at a public address anybody comes to it.
+func (p *Proxy) guardOf(ctx context.Context, d *decision) (guard, error) {
+	g := guard{denied: slices.Clip(p.guard.denied)}
+	for s := range p.denied {
+		if s.port != d.port || s.host != d.name && !d.permitted {
+			continue
+		}
+		var all []netip.Addr
+		var err error
+		if s.host != d.name {
+			all, err = p.lookUp(ctx, &decision{target: target{name: s.host, port: s.port}, permitted: true})
+		}
+		if err != nil || s.host == d.name {
+			return g, &failure{rule: lambda.RulePrivate, err: err, message: fmt.Sprintf(
+				"%s may not be reached (rule %s): a service that is the operator's alone has this port, call another", d.target, lambda.RulePrivate)}
+		}
+		for _, a := range all {
+			g.denied = append(g.denied, netip.AddrPortFrom(a.Unmap(), s.port))
+		}
+	}
+	return g, nil
 }
 
 func refusedAddress(d *decision, address netip.Addr, why error) *failure {

@@ -81,6 +81,9 @@ type Config struct {
 	// Denied are addresses that no lambda reaches, whatever permits it: listeners
 	// that are the operator's alone.
 	Denied []netip.AddrPort
+	// DeniedHosts are such listeners by name, as host[:port], wherever the name leads
+	// when a lambda asks for something at that port. Without a port it is 443.
+	DeniedHosts []string
 	// Rate is how often a lambda may ask in a second, in all of the region; 0: as
 	// often as it likes.
 	Rate int
@@ -111,6 +114,7 @@ type Config struct {
 type Proxy struct {
 	whitelist Whitelist
 	services  map[service]bool
+	denied    map[service]bool
 	guard     guard
 	report    func(lambda.Attempt)
 	log       zerolog.Logger
@@ -159,6 +163,9 @@ func New(c Config) (*Proxy, error) {
 	p.floods = newFloods()
 	var err error
 	if p.services, err = parseServices(c.Services); err != nil {
+		return nil, fmt.Errorf("egress: %w", err)
+	}
+	if p.denied, err = parseServices(c.DeniedHosts); err != nil {
 		return nil, fmt.Errorf("egress: %w", err)
 	}
 	p.ctx, p.end = context.WithCancel(context.Background())

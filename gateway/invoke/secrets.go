@@ -3,6 +3,7 @@ package invoke
 import (
 	"context"
 	"encoding/json"
+	"errors"
 
 	"github.com/sluice-faas/sluice/gateway/lambda"
 	"github.com/sluice-faas/sluice/gateway/secret"
@@ -25,10 +26,7 @@ type accountSecrets struct {
 	known             known // by the one process that has these
 }
 
-var (
-	_ runtime.Secrets = (*accountSecrets)(nil)
-	_ pool.Masker     = (*accountSecrets)(nil)
-)
+var _ runtime.Secrets = (*accountSecrets)(nil)
 
 // secretsOf is nil when the gateway has none.
 func (s *Specs) secretsOf(live *lambda.Live) runtime.Secrets {
@@ -41,7 +39,12 @@ func (s *Specs) secretsOf(live *lambda.Live) runtime.Secrets {
 // ReadSecret reads for the lambda.
 func (a *accountSecrets) ReadSecret(ctx context.Context, key string) (runtime.Secret, error) {
 	found, err := a.secrets.ReadForLambda(ctx, a.account, key)
-	return a.note(given(found, "Reading", key, err))
+	s, err := a.note(given(found, "Reading", key, err))
+	var e *runtime.SecretError
+	if secret.IsHidden(key) && errors.As(err, &e) && e.Code == runtime.SecretNotFound {
+		e.Message += ": the operator of the gateway sets it with `sluice secret set " + key + " --account " + a.account + "`"
+	}
+	return s, err
 }
 
 // UpdateSecret writes for the lambda.
@@ -58,15 +61,20 @@ func (a *accountSecrets) note(s runtime.Secret, err error) (runtime.Secret, erro
 	return s, err
 }
 
-// Mask takes what the process has read out of a text.
-func (a *accountSecrets) Mask(text string) string { return a.known.mask().text(text) }
-
 // maskOf is the masker of what a process has read that was given these secrets.
 func maskOf(given runtime.Secrets) *masker {
 	if a, ok := given.(*accountSecrets); ok {
 		return a.known.mask()
 	}
 	return nil
+}
+
+// MaskStatus hides what a process has read of its account's secrets in what is told
+// of its end.
+func MaskStatus(s pool.Status) pool.Status {
+	m := maskOf(s.Secrets)
+	s.LastError, s.LastPrinted = m.text(s.LastError), m.text(s.LastPrinted)
+	return s
 }
 
 // given puts an outcome into the runtime contract's terms. An error that the

@@ -69,15 +69,13 @@ func TestALambdaHasTheSecretsOfItsAccountOnly(t *testing.T) {
 	}
 }
 
-func TestThePoolCanMaskWhatAProcessHasRead(t *testing.T) {
-	v := &vault{values: map[[2]string]string{{account, "mine"}: `"open sesame"`}}
-	secrets := given(t, v)
-	masker, ok := secrets.(pool.Masker)
-	require.True(t, ok)
-	require.Equal(t, "it printed open sesame", masker.Mask("it printed open sesame"), "it has read nothing yet")
-	_, err := secrets.ReadSecret(bg, "mine")
-	require.NoError(t, err)
-	require.Equal(t, "it printed [secret mine]", masker.Mask("it printed open sesame"))
+func TestALambdaIsToldWhoSetsTheSecretsOfThePlatform(t *testing.T) {
+	const key = "lp-faas-orchestrator-app-key"
+	_, err := given(t, &vault{}).ReadSecret(bg, key)
+	require.Equal(t, &runtime.SecretError{
+		Code:    runtime.SecretNotFound,
+		Message: "There is no Secret " + key + " for this account: the operator of the gateway sets it with `sluice secret set " + key + " --account " + account + "`",
+	}, err)
 }
 
 func TestAGatewayWithoutSecretsGivesNone(t *testing.T) {
@@ -110,4 +108,18 @@ func TestALambdaIsToldWhatItMayKnow(t *testing.T) {
 	}
 	_, err := given(t, &vault{err: &lambda.Error{Kind: lambda.KindUnavailable}}).UpdateSecret(bg, runtime.Secret{Key: "k"})
 	require.EqualError(t, err, "Updating Secret k failed: the secret store cannot be reached, try again")
+}
+
+func TestTheLastWordsOfAProcessShowNoSecretThatItRead(t *testing.T) {
+	v := &vault{values: map[[2]string]string{{account, "mine"}: `"a-long-password"`}}
+	secrets := given(t, v)
+	_, err := secrets.ReadSecret(bg, "mine")
+	require.NoError(t, err)
+	st := invoke.MaskStatus(pool.Status{
+		State: pool.CrashLooping, LastError: "the process ended: it said a-long-password", LastPrinted: "FATAL a-long-password\nmore", Secrets: secrets,
+	})
+	require.Equal(t, "the process ended: it said [secret mine]", st.LastError)
+	require.Equal(t, "FATAL [secret mine]\nmore", st.LastPrinted)
+	require.Equal(t, pool.CrashLooping, st.State)
+	require.Equal(t, "a-long-password", invoke.MaskStatus(pool.Status{LastPrinted: "a-long-password"}).LastPrinted, "that process had read none")
 }

@@ -123,9 +123,9 @@ func (s *Service) Check(ctx context.Context) error {
 	return err
 }
 
-// List gives the secrets of an account by key, with Crypted and without Value,
-// and without those that IsHidden.
-func (s *Service) List(ctx context.Context, account string) ([]Secret, error) {
+// List gives the secrets of an account by key, with Crypted and without Value;
+// those that IsHidden only if that is wanted.
+func (s *Service) List(ctx context.Context, account string, hidden bool) ([]Secret, error) {
 	var all []Secret
 	err := s.use(ctx, func(ctx context.Context) (err error) {
 		all, err = s.store.List(ctx, account)
@@ -133,7 +133,7 @@ func (s *Service) List(ctx context.Context, account string) ([]Secret, error) {
 	})
 	shown := all[:0]
 	for _, one := range all {
-		if !IsHidden(one.Key) {
+		if hidden || !IsHidden(one.Key) {
 			shown = append(shown, one)
 		}
 	}

@@ -685,7 +685,7 @@ func TestAProcessThatRunsOutOfMemoryByItselfIsToldOf(t *testing.T) {
 
 func TestResourceLimitsHold(t *testing.T) {
 	p := obedient(t)
-	for resource, most := range map[int]uint64{syscall.RLIMIT_CORE: 0, syscall.RLIMIT_NOFILE: 4096, syscall.RLIMIT_DATA: 2 << 30} {
+	for resource, most := range map[int]uint64{syscall.RLIMIT_CORE: 0, syscall.RLIMIT_NOFILE: 1024, syscall.RLIMIT_DATA: 2 << 30} {
 		got, err := tell(t, p, order{Do: "limit", N: resource})
 		require.NoError(t, err)
 		n, err := strconv.ParseUint(got, 10, 64)

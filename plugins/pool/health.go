@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sluice-faas/sluice/plugins/host"
+	"github.com/sluice-faas/sluice/sdk/runtime"
 )
 
 // State is how a key is.
@@ -34,6 +35,9 @@ type Status struct {
 	LastError   string
 	LastPrinted string // the end of what that process wrote outside any call
 	LastErrorAt time.Time
+	// Secrets are those that this process was given (host.LoadRequest): what it read
+	// of them may stand in its words. Nil if it ran no call.
+	Secrets runtime.Secrets
 }
 
 // maxCause bounds what is kept of a failure.
@@ -47,6 +51,7 @@ type health struct {
 
 	cause     string // of the last failure or end
 	printed   string
+	given     runtime.Secrets // of the process that printed it
 	causeTime time.Time
 	ends      [loopEnds]time.Time // of the last processes that ended of themselves, a ring
 	nextEnd   int
@@ -68,13 +73,13 @@ func (g *group) failed(err error, free int) {
 	if errors.As(err, &fault) {
 		printed = fault.Stack
 	}
-	g.blame(err.Error(), printed, now)
+	g.blame(err.Error(), printed, nil, now) // user code had no secrets yet
 	g.pool.log.Warn().Err(err).Str("key", g.spec.Key).Str("runtime", g.spec.Runtime).
 		Int("failures", g.failures).Time("retryAt", g.retryAt).Msg("no process could be started for a deployment")
 }
 
-func (g *group) blame(cause, printed string, now time.Time) {
-	g.cause, g.printed, g.causeTime = head(cause), head(printed), now
+func (g *group) blame(cause, printed string, given runtime.Secrets, now time.Time) {
+	g.cause, g.printed, g.given, g.causeTime = head(cause), head(printed), given, now
 }
 
 // head is the beginning of s, on a boundary of its characters.
@@ -93,7 +98,7 @@ func (g *group) unexpected(m *member) {
 	}
 	now := time.Now()
 	g.pool.counts.exited.Add(1)
-	reason := masked(m, m.proc.ExitReason())
+	reason := m.proc.ExitReason()
 	g.pool.log.Warn().Str("key", g.spec.Key).Str("runtime", g.spec.Runtime).
 		Int("openCalls", m.open).Str("reason", reason).Msg("a process ended")
 	g.ends[g.nextEnd] = now
@@ -105,19 +110,7 @@ func (g *group) unexpected(m *member) {
 		}
 		g.failed(&CrashError{Reason: reason}, free)
 	}
-	g.blame("the process ended: "+reason, masked(m, m.proc.Printed()), now)
-}
-
-// Masker is what runtime.Secrets may implement beside: it takes out of a text what
-// their process has read.
-type Masker interface{ Mask(text string) string }
-
-// masked is a text that came from a process, for others than its calls.
-func masked(m *member, text string) string {
-	if s, ok := m.secrets.(Masker); ok {
-		return s.Mask(text)
-	}
-	return text
+	g.blame("the process ended: "+reason, m.proc.Printed(), m.secrets, now)
 }
 
 // looping says whether the key crash-loops.
@@ -139,6 +132,7 @@ func (g *group) status() Status {
 	st := Status{
 		State: Idle, Processes: len(g.members), Kept: g.keep, Waiting: g.waiters.Len(), Failures: g.failures,
 		LastError: g.cause, LastPrinted: g.printed, LastErrorAt: g.causeTime,
+		Secrets: g.given,
 	}
 	for _, m := range g.members {
 		st.OpenCalls += m.open

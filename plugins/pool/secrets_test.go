@@ -2,8 +2,6 @@ package pool_test
 
 import (
 	"context"
-	"errors"
-	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -41,28 +39,11 @@ func TestACallIsToldWhichSecretsItsProcessHas(t *testing.T) {
 		_, info, err := p.Handle(bg, s, call(`1`))
 		require.Error(t, err)
 		require.Equal(t, &vault{n: 2}, info.Secrets, "also of a call that failed")
-	})
-}
-
-// Mask is of a process that has read the word sesame.
-func (*vault) Mask(text string) string { return strings.ReplaceAll(text, "sesame", "***") }
-
-func TestTheConditionOfAKeyShowsNoSecretThatItsProcessRead(t *testing.T) {
-	l := &lab{behaviour: behaviour{handle: func(_ context.Context, p *process, _ runtime.Call) (runtime.Result, error) {
-		p.printed = "FATAL: sesame"
-		p.exit("ended by sesame")
-		return runtime.Result{}, &host.ExitError{Reason: "ended by sesame", Own: true}
-	}}}
-	in(t, l, pool.Config{}, func(t *testing.T, p *pool.Pool) {
-		s := pool.Spec{Key: "a", Runtime: "fake", Load: func(context.Context) (host.LoadRequest, error) {
-			return host.LoadRequest{Artifact: []byte("a"), Secrets: &vault{}}, nil
-		}}
-		var start *pool.StartError
-		for err := error(nil); !errors.As(err, &start); _, _, err = p.Handle(bg, s, call(`1`)) {
-			synctest.Wait()
-		}
-		require.Equal(t, "the process ended: ended by ***", p.Status("a").LastError)
-		require.Equal(t, "FATAL: ***", p.Status("a").LastPrinted)
-		require.NotContains(t, start.Error(), "sesame", "callers are told why, too")
+		l.all[1].printed = "what it read"
+		l.all[1].exit("died")
+		synctest.Wait()
+		st := p.Status("a")
+		require.Equal(t, "what it read", st.LastPrinted)
+		require.Equal(t, &vault{n: 2}, st.Secrets, "of the process whose words they are")
 	})
 }

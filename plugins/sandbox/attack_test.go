@@ -396,6 +396,18 @@ func TestRequiredIsRefusedWithTheRemedy(t *testing.T) {
 	}
 }
 
+// What a process has in the kernel's buffers is not in its memory that is watched.
+func TestWhatSocketsHoldIsBounded(t *testing.T) {
+	out, err := gatewayProcess(t, "root", string(sandbox.Required), filepath.Join(hostileDir(t), "hostile"), "sockets").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	at := bytes.LastIndexByte(bytes.TrimSpace(out), '\n')
+	var mib int
+	_, err = fmt.Sscanf(string(bytes.TrimSpace(out)[at+1:]), "%d MiB in sockets", &mib)
+	require.NoError(t, err, "%s", out)
+	require.Positive(t, mib)
+	require.Less(t, mib, 256)
+}
+
 func TestThreadsAreBounded(t *testing.T) {
 	for _, as := range []string{"root", "user"} {
 		t.Run(as, func(t *testing.T) {

@@ -11,7 +11,9 @@ import (
 )
 
 const (
-	maxOpenFiles = 4096
+	// maxOpenFiles bounds what the kernel holds for it too: some 280 KiB a socket, which is
+	// in no memory that is watched.
+	maxOpenFiles = 1024
 	// maxThreads is of a process that has its user, or its user namespace, to itself:
 	// the kernel counts threads by user.
 	maxThreads  = 128

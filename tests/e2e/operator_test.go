@@ -295,6 +295,49 @@ func TestTheOperatorIsToldWhereNoGatewayRuns(t *testing.T) {
 	require.Contains(t, here.fails(t, 1, "", "account", "list", "--data-dir", file), "not a directory")
 }
 
+// TestTheOperatorSetsSecrets is of those of an account and those of the platform, which
+// nobody else may set.
+func TestTheOperatorSetsSecrets(t *testing.T) {
+	t.Parallel()
+	g := ownGateway(t, t.TempDir(), "--no-sample")
+	o, admin, caller := newOperator(t, g.DataDir()), adminOf(t, g), brand(t, g)
+	l := deployed(t, developer(t, g), "secrets", keeper)
+	const hush, appKey = "n0-one-sees-th1s", "lp-faas-default-app-key"
+	set := func(stdin string, args ...string) {
+		t.Helper()
+		r := o.run(t, stdin, append([]string{"secret", "set"}, args...)...)
+		require.Zero(t, r.code, r.stderr)
+		require.NotContains(t, r.stdout+r.stderr, hush)
+	}
+	set(`{"consumerKey":"`+hush+`"}`+"\n", appKey)
+	set(hush+"\n", "text")
+	set(" 007 \r\n", "digits")
+	set("4.5\n", "number", "--type", "number")
+	set(`["a"]`, "kept-as-it-is", "--type", "string", "--account", g.Info.AccountID)
+	got := steps(t, caller, l.ID, step{Read: appKey}, step{Read: "text"}, step{Read: "digits"}, step{Read: "number"}, step{Read: "kept-as-it-is"})
+	require.Equal(t, []came{
+		{Key: appKey, Value: map[string]any{"consumerKey": hush}}, {Key: "text", Value: hush}, {Key: "digits", Value: " 007 "},
+		{Key: "number", Value: 4.5}, {Key: "kept-as-it-is", Value: `["a"]`},
+	}, got)
+	set(`{"consumerKey":"another"}`, appKey)
+	require.Equal(t, map[string]any{"consumerKey": "another"}, steps(t, caller, l.ID, step{Read: appKey})[0].Value, "a change counts at once")
+	require.Contains(t, o.fails(t, 1, "5", "secret", "set", "number"), "the secret number holds a number: give it another of that type, or delete it first")
+
+	require.Regexp(t, `(?m)^lp-faas-default-app-key +json +20\d\d-\d\d-\d\d +operator$`, o.ok(t, "secret", "list"))
+	for _, out := range []string{o.ok(t, "secret", "list"), o.ok(t, "secret", "list", "-o", "json")} {
+		require.Contains(t, out, appKey)
+		require.NotContains(t, out, hush)
+		require.NotContains(t, out, "value")
+	}
+	require.NotContains(t, admin.send(t, http.MethodGet, "/api/account/"+admin.account+"/secrets", nil).body, appKey)
+
+	require.Equal(t, "Secret "+appKey+" is deleted.\n", o.run(t, "", "secret", "delete", appKey).stderr)
+	require.Equal(t, "There is no Secret "+appKey+" for this account: the operator of the gateway sets it with `sluice secret set "+appKey+" --account "+g.Info.AccountID+"`",
+		steps(t, caller, l.ID, step{Read: appKey})[0].Message)
+	require.Contains(t, o.fails(t, 1, "", "secret", "delete", appKey), "There is no Secret")
+	require.NotContains(t, g.Output(), hush)
+}
+
 // TestWhatTheOperatorDidOutlivesTheGateway kills the gateway right after each
 // command: what was answered is there.
 func TestWhatTheOperatorDidOutlivesTheGateway(t *testing.T) {

@@ -1,18 +1,15 @@
 package e2e_test
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
-	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/sluice-faas/sluice/sdk/client"
-	"github.com/sluice-faas/sluice/tests/dev"
 )
 
 // conductor invokes the lambdas of its payload, each with its name, and forgets its
@@ -46,11 +43,16 @@ func TestALambdaInvokesOthers(t *testing.T) {
 	require.NoError(t, err)
 	r := everyday.invoke(t, l.ID, string(payload))
 	require.Equal(t, http.StatusOK, r.status, r.body)
-	require.Contains(t, r.body, "There is no Secret lp-faas-orchestrator-app-key for this account")
+	require.Contains(t, r.body, "There is no Secret lp-faas-orchestrator-app-key for this account: the operator of the gateway sets it with `sluice secret set lp-faas-orchestrator-app-key --account "+g.Info.AccountID+"`")
 
-	operate(t, g, "/api/account/"+g.Info.AccountID+"/secrets", map[string]any{
-		"key": "lp-faas-orchestrator-app-key", "value": map[string]any{"clientId": app.ClientID, "clientSecret": app.ClientSecret},
-	})
+	o := newOperator(t, g.DataDir())
+	o.object(t, `{"clientId":"mistaken","clientSecret":"x"}`, "secret", "set", "lp-faas-orchestrator-app-key")
+	key := filepath.Join(t.TempDir(), "key.json")
+	text, err := json.Marshal(map[string]any{"clientId": app.ClientID, "clientSecret": app.ClientSecret})
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(key, text, 0o600))
+	require.NotContains(t, o.ok(t, "secret", "set", "lp-faas-orchestrator-app-key", "--file", key), app.ClientSecret)
+	require.Regexp(t, `(?m)^lp-faas-orchestrator-app-key +json `, o.ok(t, "secret", "list"))
 	r = everyday.invoke(t, l.ID, string(payload))
 	require.Equal(t, http.StatusOK, r.status, r.body)
 	var got struct {
@@ -68,20 +70,4 @@ func TestALambdaInvokesOthers(t *testing.T) {
 	require.Equal(t, client.StatusLambdaFailed, got.Answers[1].StatusCode)
 	require.Equal(t, "Invocation of "+grumbler.ID+" failed: not today", got.Answers[1].Message)
 	require.Equal(t, http.StatusNotFound, got.Answers[2].StatusCode)
-}
-
-// operate makes something as whoever runs the gateway, who alone sets the secrets of
-// the platform.
-func operate(t *testing.T, g *dev.Gateway, path string, value any) {
-	t.Helper()
-	body, err := json.Marshal(value)
-	require.NoError(t, err)
-	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(g.DataDir(), "control.sock"))
-	}}
-	t.Cleanup(transport.CloseIdleConnections)
-	resp, err := (&http.Client{Transport: transport}).Post("http://control"+path, "application/json", bytes.NewReader(body))
-	require.NoError(t, err)
-	require.NoError(t, resp.Body.Close())
-	require.Equal(t, http.StatusCreated, resp.StatusCode)
 }

@@ -68,6 +68,8 @@ func alone(what string) {
 		}
 		time.Sleep(5 * time.Second)
 		fmt.Fprintln(os.Stderr, "1000 threads")
+	case "sockets":
+		fmt.Fprintf(os.Stderr, "%d MiB in sockets\n", fillSockets()>>20)
 	case "wait":
 		fmt.Fprintln(os.Stderr, "waits")
 		time.Sleep(time.Minute)
@@ -77,6 +79,23 @@ func alone(what string) {
 		_, _ = unix.Setsid()
 		fmt.Fprintln(os.Stderr, "waits")
 		time.Sleep(time.Minute)
+	}
+}
+
+// fillSockets puts what it can into sockets that nobody reads: memory of the kernel,
+// which is nobody's.
+func fillSockets() (bytes int) {
+	chunk := make([]byte, 64<<10)
+	for {
+		pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK, 0)
+		if err != nil {
+			return bytes
+		}
+		for _, fd := range pair {
+			for n, err := unix.Write(fd, chunk); err == nil; n, err = unix.Write(fd, chunk) {
+				bytes += n
+			}
+		}
 	}
 }
 
