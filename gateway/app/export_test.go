@@ -78,6 +78,9 @@ func AdminHandler(checks ...Check) http.Handler {
 	return adminHandler(r, prometheus.NewRegistry(), false)
 }
 
+// RunBase tells where the run folder would be made.
+func RunBase(name string, forAll bool) string { return runBase(name, forAll) }
+
 // OperatorsOnly is what lambdas never reach, of a gateway with such an admin listener
 // and etcd.
 func OperatorsOnly(admin net.Listener, etcd ...string) (addresses []netip.AddrPort, hosts []string) {

@@ -24,7 +24,7 @@ func (a *App) openRuntimes(context.Context) (err error) {
 	if a.catalog, err = catalog.Open(a.config.RuntimesDir); err != nil {
 		return err
 	}
-	if a.runDir, err = openRunDir(a.config.DataDir); err != nil {
+	if a.runDir, err = openRunDir(a.config.DataDir, a.sandbox.ByMachinePaths()); err != nil {
 		return err
 	}
 	a.closers.push("the run folder", func(context.Context) error { return closeRunDir(a.runDir) })
@@ -177,10 +177,10 @@ func (a *App) condition(live *lambda.Live) pool.Status {
 // is short, whatever the data folder's is, because the kernel takes no long ones
 // for sockets, and the same at every start, so that it is found and emptied after
 // a crash.
-func openRunDir(dataDir string) (string, error) {
+func openRunDir(dataDir string, forAll bool) (string, error) {
 	sum := sha256.Sum256([]byte(dataDir))
 	name := fmt.Sprintf("sluice-%d-%s", os.Geteuid(), hex.EncodeToString(sum[:5]))
-	dir := filepath.Join(runBase(name), name)
+	dir := filepath.Join(runBase(name, forAll), name)
 	if err := host.PrepareRunDir(dir); err != nil {
 		return "", err
 	}
@@ -188,15 +188,29 @@ func openRunDir(dataDir string) (string, error) {
 }
 
 // runBase is the user's own folder for sockets, if there is one and it is short
-// enough, or the one for temporary files.
-func runBase(name string) string {
+// enough, or the one for temporary files. forAll says that other users must come
+// there.
+func runBase(name string, forAll bool) string {
 	for _, base := range []string{os.Getenv("XDG_RUNTIME_DIR"), os.TempDir()} {
 		info, err := os.Stat(base)
-		if err == nil && info.IsDir() && filepath.IsAbs(base) && len(filepath.Join(base, name)) <= host.MaxRunDir {
+		if err == nil && info.IsDir() && filepath.IsAbs(base) && len(filepath.Join(base, name)) <= host.MaxRunDir && (!forAll || isOpen(base)) {
 			return base
 		}
 	}
 	return "/tmp"
+}
+
+// isOpen says that every user may go to a folder.
+func isOpen(dir string) bool {
+	for ; ; dir = filepath.Dir(dir) {
+		info, err := os.Stat(dir)
+		if err != nil || info.Mode().Perm()&0o001 == 0 {
+			return false
+		}
+		if dir == filepath.Dir(dir) {
+			return true
+		}
+	}
 }
 
 func closeRunDir(dir string) error {

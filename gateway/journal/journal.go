@@ -1,7 +1,8 @@
 // Package journal keeps what happened: every invocation with its log, and every
-// attempt of a lambda to reach another host, for the days of Limits.LogRetention, and every change that somebody made, for those of
-// Limits.ActivityRetention. It keeps it in files below the data folder, one for
-// each day, and answers questions about it.
+// attempt of a lambda to reach another host, for the days of Limits.LogRetention,
+// and every change that somebody made, for those of Limits.ActivityRetention. It
+// keeps it in files below the data folder, one for each day, and answers questions
+// about it.
 //
 // Writing an invocation never waits: entries are queued in memory, written in
 // batches, and dropped and counted when the queue is full or the disk is. What

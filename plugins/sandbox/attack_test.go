@@ -26,6 +26,9 @@ import (
 	"github.com/sluice-faas/sluice/plugins/sandbox"
 )
 
+// caVariable tells a gateway's process of its file of certificates.
+const caVariable = "SANDBOX_TEST_CA"
+
 // stranger is a user that no machine has, to be when the test is root.
 const stranger = 61_234
 
@@ -66,9 +69,17 @@ func hostileDir(t testing.TB) string {
 // it after the mode and the program. It prints the report as a line of JSON, and
 // then what the process says.
 func asGateway(args []string) error {
-	if args[0] == "without-namespaces" {
+	switch args[0] {
+	case "without-namespaces":
 		if err := refuseNamespaces(); err != nil {
 			return err
+		}
+		args = args[1:]
+	case "root-without-namespaces":
+		for _, kind := range []string{"user", "mnt", "pid", "ipc", "uts", "net"} {
+			if err := os.WriteFile("/proc/sys/user/max_"+kind+"_namespaces", []byte("0"), 0); err != nil {
+				return err
+			}
 		}
 		args = args[1:]
 	}
@@ -76,7 +87,7 @@ func asGateway(args []string) error {
 	if err := sandbox.HideSelf(); err != nil { // as a gateway does
 		return err
 	}
-	box, err := sandbox.Open(context.Background(), sandbox.Settings{Mode: mode})
+	box, err := sandbox.Open(context.Background(), sandbox.Settings{Mode: mode, CAFile: os.Getenv(caVariable)})
 	if err != nil {
 		return err
 	}
@@ -118,7 +129,7 @@ func refuseNamespaces() error {
 	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
 		return err
 	}
-	return syscall.Exec(os.Args[0], append(os.Args[:2:2], os.Args[3:]...), nil)
+	return syscall.Exec(os.Args[0], append(os.Args[:2:2], os.Args[3:]...), []string{caVariable + "=" + os.Getenv(caVariable)})
 }
 
 // gatewayProcess is asGateway as another process, and perhaps as another user.
@@ -161,13 +172,22 @@ func gatewayProcess(t testing.TB, as string, args ...string) *exec.Cmd {
 		cmd.SysProcAttr.AmbientCaps = []uintptr{unix.CAP_SYS_RESOURCE, unix.CAP_SYS_ADMIN, unix.CAP_DAC_OVERRIDE}
 		args = append([]string{"without-namespaces"}, args...)
 	}
+	if as == "root without namespaces" {
+		if os.Getuid() != 0 {
+			t.Skip("the test is not root")
+		}
+		all := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1<<32 - 1}}
+		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER
+		cmd.SysProcAttr.UidMappings, cmd.SysProcAttr.GidMappings, cmd.SysProcAttr.GidMappingsEnableSetgroups = all, all, true
+		args = append([]string{"root-without-namespaces"}, args...)
+	}
 	cmd.Args = append([]string{cmd.Path, "as-gateway"}, args...)
 	return cmd
 }
 
 // lure is what a hostile process should not come to.
 type lure struct {
-	secret           string
+	secret, ca       string
 	tcp, path, named net.Listener
 	reached          chan string
 }
@@ -178,8 +198,9 @@ func newLure(t *testing.T) *lure {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 	require.NoError(t, os.Chmod(dir, 0o755)) //nolint:gosec // everybody may, but for the sandbox
-	l := &lure{secret: filepath.Join(dir, "secret"), reached: make(chan string, 100)}
-	require.NoError(t, os.WriteFile(l.secret, []byte("secret"), 0o666)) //nolint:gosec // as above
+	l := &lure{secret: filepath.Join(dir, "secret"), ca: filepath.Join(dir, "ca.pem"), reached: make(chan string, 100)}
+	require.NoError(t, os.WriteFile(l.ca, []byte("certificates"), 0o644)) //nolint:gosec // everybody may
+	require.NoError(t, os.WriteFile(l.secret, []byte("secret"), 0o666))   //nolint:gosec // as above
 	listen := func(network, address string) net.Listener {
 		listener, err := net.Listen(network, address)
 		require.NoError(t, err)
@@ -210,6 +231,7 @@ func (l *lure) attack(t *testing.T, as string, mode sandbox.Mode) (sandbox.Repor
 	require.NoError(t, err)
 	cmd := gatewayProcess(t, as, string(mode), filepath.Join(hostileDir(t), "hostile"),
 		"pid", l.secret, port, l.path.Addr().String(), strings.TrimPrefix(l.named.Addr().String(), "@"))
+	cmd.Env = append(cmd.Env, caVariable+"="+l.ca)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
@@ -224,7 +246,7 @@ func (l *lure) attack(t *testing.T, as string, mode sandbox.Mode) (sandbox.Repor
 
 // works are the attempts that no mode may refuse; harmless those whose success
 // gives nothing away.
-var works = []string{"write to /tmp", "read random", "read its own state", "the proxy", "set a mode", "signal itself"}
+var works = []string{"write to /tmp", "read random", "read its own state", "the proxy", "set a mode", "signal itself", "read its certificates"}
 
 func TestAttacks(t *testing.T) {
 	for _, as := range []string{"root", "user"} {
@@ -320,9 +342,22 @@ var withoutNamespaces = map[string]string{
 }
 
 func TestAttacksWhereNoNamespaceCanBeMade(t *testing.T) {
+	for _, as := range []string{"user without namespaces", "root without namespaces"} {
+		t.Run(as, func(t *testing.T) { attackWithoutNamespaces(t, as) })
+	}
+}
+
+func attackWithoutNamespaces(t *testing.T, as string) {
 	before := traces(t)
 	l := newLure(t)
-	report, found := l.attack(t, "user without namespaces", sandbox.Auto)
+	if as == "root without namespaces" {
+		// As the gateway's data folder, where its processes may not go.
+		closed := filepath.Join(filepath.Dir(l.ca), "closed")
+		require.NoError(t, os.Mkdir(closed, 0o700))
+		require.NoError(t, os.Rename(l.ca, filepath.Join(closed, "ca.pem")))
+		l.ca = filepath.Join(closed, "ca.pem")
+	}
+	report, found := l.attack(t, as, sandbox.Auto)
 	require.False(t, report.Complete())
 	var missing []string
 	for _, s := range report.Missing() {

@@ -94,6 +94,12 @@ func Open(ctx context.Context, settings Settings) (*Sandbox, error) {
 // On says whether processes are shut in at all.
 func (s *Sandbox) On() bool { return s != nil && s.settings.Mode != Off && s.settings.Mode != "" }
 
+// ByMachinePaths says that each process is a user of its own and comes to its files
+// by the machine's paths: then its folder must be where everybody may go.
+func (s *Sandbox) ByMachinePaths() bool {
+	return s.On() && s.plan.identity && s.users != nil && !s.plan.files
+}
+
 // Mode is the mode that was asked for.
 func (s *Sandbox) Mode() Mode {
 	if s == nil {
