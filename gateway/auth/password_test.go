@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -88,17 +89,26 @@ func TestUnknownUsersCostWhatKnownOnesCost(t *testing.T) {
 	least := func(name string) time.Duration {
 		took := make([]time.Duration, 0, 4)
 		for range 4 { // below the limit of failures
-			began := time.Now()
+			began := processorTime(t)
 			_, err := g.service.Login(t.Context(), g.account, name, "wrong")
 			require.True(t, lambda.Is(err, lambda.KindUnauthorized))
-			took = append(took, time.Since(began))
+			took = append(took, processorTime(t)-began)
 		}
 		slices.Sort(took)
 		return took[0]
 	}
+	// Processor time, and not of the clock: others use the machine too.
 	known, unknown := least("dev"), least("ghost")
 	require.Less(t, known/3, unknown, "a hash is made for nobody too")
 	require.Less(t, unknown/3, known)
+}
+
+// processorTime is what this program has used of the processors.
+func processorTime(t *testing.T) time.Duration {
+	t.Helper()
+	var u syscall.Rusage
+	require.NoError(t, syscall.Getrusage(syscall.RUSAGE_SELF, &u))
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func TestAFloodOfLoginsIsTurnedAway(t *testing.T) {

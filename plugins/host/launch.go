@@ -86,6 +86,9 @@ func Launch(ctx context.Context, o Options) (*Process, error) {
 	if o.StartTimeout <= 0 {
 		o.StartTimeout = defaultStartTimeout
 	}
+	if o.IdleWork <= 0 {
+		o.IdleWork = defaultIdleWork
+	}
 	if o.MemoryMiB <= 0 {
 		o.MemoryMiB = defaultMemoryMiB
 	}
@@ -210,7 +213,7 @@ func (p *Process) connect(ctx context.Context) error {
 		return fmt.Errorf("connect: dispensed a %T", raw)
 	}
 	p.conn, p.service = conn, runtimev1.NewRuntimeServiceClient(conn)
-	if err := p.memory.open(p.PID()); err != nil {
+	if err := errors.Join(p.memory.open(p.PID()), p.labour.open(p.PID())); err != nil {
 		return err
 	}
 	answer, err := p.service.Describe(ctx, &runtimev1.DescribeRequest{})
@@ -239,6 +242,7 @@ func (p *Process) forget() {
 	watch.remove(p)
 	p.egress.close()
 	p.memory.close()
+	p.labour.close()
 	p.area.close()
 	p.client.Kill() // it is dead: this frees what go-plugin holds
 	p.output.flush()

@@ -45,6 +45,7 @@ type Process struct {
 	service     runtimev1.RuntimeServiceClient
 	description Description
 	memory      memory
+	labour      labour
 	area        *recordArea
 	egress      egress
 	session     atomic.Pointer[session]

@@ -31,6 +31,9 @@ type Options struct {
 	StartTimeout time.Duration
 	// MemoryMiB is the memory a process may use before it is killed. Default 256.
 	MemoryMiB int
+	// IdleWork is how long a process may keep a processor busy, by more than half,
+	// while no call is open: then it is killed. Default 30 s.
+	IdleWork time.Duration
 	// Sandbox shuts the process in. With nil it runs as the gateway's user and sees
 	// what that sees.
 	Sandbox *sandbox.Sandbox

@@ -74,7 +74,8 @@ func (w *watcher) list(all []*Process) []*Process {
 	return all
 }
 
-// check ends the process if it holds too much memory or was given up as blocked.
+// check ends the process if it holds too much memory, was given up as blocked, or
+// works on without calls.
 func (p *Process) check(now time.Time) {
 	if over, bytes := p.memory.over(); over {
 		p.log.Warn().Int64("residentBytes", bytes).Msg("runtime process is over its memory limit")
@@ -82,6 +83,9 @@ func (p *Process) check(now time.Time) {
 	}
 	if s := p.session.Load(); s != nil {
 		s.checkSuspicion(now)
+		if p.labour.tooLong(now, s.open() > 0, p.options.IdleWork) {
+			p.end(verdict{reason: fmt.Sprintf("kept a processor busy for %v after its last call", p.options.IdleWork), shared: true})
+		}
 	}
 }
 
