@@ -4,6 +4,7 @@
 // happens, and the frame is sent when the event loop's turn ends: so everything that
 // is ready together leaves together.
 
+import { writeSync } from 'node:fs';
 import { types } from 'node:util';
 import {
   type Call,
@@ -23,7 +24,7 @@ import {
 import type { RecordArea } from './area.ts';
 import { type Log, type Recorder } from './console.ts';
 import { classify, customFailure, describe, type Outcome } from './errors.ts';
-import { exiting } from './exits.ts';
+import { exit, exiting } from './exits.ts';
 import { type Invocation, runAs } from './invocation.ts';
 import { cut } from './json.ts';
 import type { Lambda } from './load.ts';
@@ -46,12 +47,15 @@ import { Requests } from './requests.ts';
 import { type Receiver, Status, StatusError, type Stream } from './server.ts';
 import { type CallId, WireError, Writer } from './wire.ts';
 
+const printNow = writeSync; // before user code can replace it
+
 /** The host's limits on a message and on one result; see plugins/handshake.go. */
 export const MAX_PAYLOAD = 6 << 20;
 export const MAX_FRAME = MAX_PAYLOAD + (1 << 20);
 
 const BEAT = 250; // ms
 const LAST_WORDS = 1000; // ms
+const STREAM_PATIENCE = 1000; // ms
 const SLICE = 20; // ms
 const MAX_REASON = 500; // bytes
 /** A frame is sent rather than made larger than this, unless one entry is. */
@@ -84,6 +88,7 @@ export class Session implements Receiver {
   private sliced = false;
   private draining = false;
   private retired = false;
+  private expecting = false;
   private ticker: NodeJS.Timeout | undefined;
   private nextBeat = 0;
   /** The longest that a call has waited to be begun since the last heartbeat. */
@@ -313,10 +318,29 @@ export class Session implements Receiver {
   /** An exception or a rejection that nothing caught: the call's failure, and the process is replaced. */
   uncaught(invocation: Invocation | undefined, error: unknown): void {
     if (exiting()) return;
+    if (this.stream === undefined) this.expectStream(describe(error));
     const task = invocation as Task | undefined;
     if (task?.open === true) this.fail(task, classify(error));
     else this.late(task, error);
     this.retire(cut(`uncaught error: ${describe(error)}`, MAX_REASON));
+  }
+
+  /**
+   * What is thrown before the host's stream is there may come from the code that
+   * opens it, where user code has replaced a built-in that this needs. Then there
+   * never is one, and every call would wait in vain for the end of its time.
+   */
+  private expectStream(reason: string): void {
+    if (this.expecting) return;
+    this.expecting = true;
+    setTimer(() => {
+      if (this.stream !== undefined) return;
+      try {
+        printNow(2, `The host cannot reach the loaded code: ${cut(reason, MAX_REASON)}. Code that replaces built-in functions when it is read keeps its own process from working.\n`);
+      } finally {
+        exit(1);
+      }
+    }, STREAM_PATIENCE);
   }
 
   private close(task: Task): void {

@@ -380,6 +380,21 @@ test('patched built-ins break the lambda at most', async (t) => {
   assert.deepEqual((await session.call({ a: 1 }).outcome).result, { payload: { a: 1 } });
 });
 
+for (const builtIn of ['String.prototype.toLowerCase', 'String.prototype.startsWith', 'RegExp.prototype.test', 'Object.keys', 'Array.prototype.push', 'Map.prototype.get']) {
+  test(`${builtIn}, without which the host's stream cannot be opened, ends the process`, async (t) => {
+    const runtime = await Runtime.start(t);
+    // Some keep even the answer to Load from the host.
+    await runtime.load(`${builtIn} = () => { throw new Error('patched') };\n${OK}`).then(
+      () => void runtime.session().call().outcome.catch(() => undefined),
+      (error: unknown) => {
+        assert.match(String(error), /UNAVAILABLE/);
+      },
+    );
+    assert.equal((await runtime.exited).code, 1);
+    assert.match(runtime.stderr, /The host cannot reach the loaded code: Error: patched/);
+  });
+}
+
 test('listeners that user code removes are the process\'s end, not a silent one', async (t) => {
   const session = await lambda(t, `function lambda(i, callback) { process.removeAllListeners('uncaughtException'); process.removeAllListeners('unhandledRejection'); setTimeout(() => { throw new Error('stray') }, 5) }`);
   session.call().outcome.catch(() => undefined);
