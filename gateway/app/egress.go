@@ -33,7 +33,7 @@ func (a *App) openEgress(context.Context) (err error) {
 	}
 	denied, deniedHosts := a.operatorsOnly()
 	a.egress, err = egress.New(egress.Config{
-		Whitelist: a.views, Services: a.services(), Denied: denied, DeniedHosts: deniedHosts, Rate: a.limits.EgressRequests, Report: a.journal.Attempt, Log: a.log,
+		Whitelist: a.views, Services: a.services(), Denied: denied, DeniedHosts: deniedHosts, PrivateNetworks: a.config.Networks(), Rate: a.limits.EgressRequests, Report: a.journal.Attempt, Log: a.log,
 	})
 	if err != nil {
 		return fmt.Errorf("the way to other hosts: %w", err)

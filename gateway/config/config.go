@@ -81,6 +81,10 @@ type Config struct {
 	// EgressCAFile has certificates (PEM) that lambdas trust when they connect to other
 	// hosts, beside those that their language brings. Default: none.
 	EgressCAFile string `koanf:"egress-ca-file"`
+	// PrivateNetworks are the networks, as CIDR, of whose private addresses an entry
+	// of a whitelist can permit lambdas to reach hosts; none permits no address.
+	// Default: none given, which is every private network, and loopback.
+	PrivateNetworks []string `koanf:"private-networks"`
 	// Limit changes limits, as name=value; lambda.LimitTable has the names, their
 	// defaults and bounds. Of a name that is given twice the last value counts.
 	// Default: none.
@@ -112,6 +116,7 @@ func Dev() Config {
 		Prestart:          ManifestPrestart,
 		RuntimesDir:       defaultRuntimesDir(),
 		Sandbox:           string(sandbox.Auto),
+		PrivateNetworks:   []string{},
 		Limit:             []string{},
 	}
 }
@@ -179,6 +184,21 @@ func (c Config) Limits() lambda.Limits {
 	return limits
 }
 
+// Networks gives PrivateNetworks: nil is every private network. Validate has checked
+// them.
+func (c Config) Networks() []netip.Prefix {
+	if len(c.PrivateNetworks) == 0 {
+		return nil
+	}
+	networks := []netip.Prefix{}
+	for _, text := range c.PrivateNetworks {
+		if n, err := netip.ParsePrefix(text); err == nil {
+			networks = append(networks, n.Masked())
+		}
+	}
+	return networks
+}
+
 // Validate names every setting that is wrong, all at once, and how to mend it.
 func (c Config) Validate() error {
 	var problems []error
@@ -215,6 +235,11 @@ func (c Config) Validate() error {
 	}
 	if _, err := lambda.ParseLimits(c.Limit); err != nil {
 		problem("limit", "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	for _, text := range c.PrivateNetworks {
+		if _, err := netip.ParsePrefix(text); err != nil && (text != "none" || len(c.PrivateNetworks) > 1) {
+			problem("private-networks", "%.100q is no network: write one such as 10.1.0.0/16, or none alone", text)
+		}
 	}
 	for _, entry := range c.Domain {
 		if _, err := directory.ParseDomains([]string{entry}); err != nil {

@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"net/netip"
 	"path/filepath"
 	"testing"
 	"time"
@@ -74,6 +75,8 @@ func TestEverySettingIsAFlagAndAVariable(t *testing.T) {
 		{"--runtimes-dir=/r", "SLUICE_RUNTIMES_DIR=/r", func(c config.Config) any { return c.RuntimesDir }, "/r"},
 		{"--sandbox=required", "SLUICE_SANDBOX=required", func(c config.Config) any { return c.Sandbox }, "required"},
 		{"--egress-ca-file=/ca.pem", "SLUICE_EGRESS_CA_FILE=/ca.pem", func(c config.Config) any { return c.EgressCAFile }, "/ca.pem"},
+		{"--private-networks=10.1.0.0/16", "SLUICE_PRIVATE_NETWORKS=10.1.0.0/16", func(c config.Config) any { return c.Networks() }, []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}},
+		{"--private-networks=none", "SLUICE_PRIVATE_NETWORKS=none", func(c config.Config) any { return c.Networks() }, []netip.Prefix{}},
 		{"--pprof", "SLUICE_PPROF=1", func(c config.Config) any { return c.Pprof }, true},
 	} {
 		t.Run(tc.flag, func(t *testing.T) {

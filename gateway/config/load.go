@@ -39,6 +39,7 @@ func Flags(fs *pflag.FlagSet, d Config) {
 	fs.String("runtimes-dir", d.RuntimesDir, "folder with the language runtimes")
 	fs.String("sandbox", d.Sandbox, "what shuts lambdas in: required, auto or off; sluice sandbox check tells what this machine offers")
 	fs.String("egress-ca-file", d.EgressCAFile, "certificates (PEM) that lambdas trust beside those of their language")
+	fs.StringSlice("private-networks", d.PrivateNetworks, "networks (CIDR) to whose addresses a whitelist entry may open the way, or none; may be repeated (default: all private ones, and loopback)")
 	fs.StringSlice("limit", d.Limit, "changes a limit, as name=value; may be repeated; /limits shows all")
 	fs.Bool("pprof", d.Pprof, "serve Go profiles on the admin listener")
 	fs.VisitAll(func(f *pflag.Flag) { f.Usage += " [" + envName(f.Name) + "]" })

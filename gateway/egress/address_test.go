@@ -83,6 +83,31 @@ func TestAnEntryCanPermitPrivateAddresses(t *testing.T) {
 	w.refused("GET http://a.example.com/", lambda.RulePrivate, "an administrator can add an entry")
 }
 
+func TestTheOperatorSaysWhichPrivateNetworksEntriesCanPermit(t *testing.T) {
+	s := server(t, hello)
+	for _, c := range []struct {
+		networks []netip.Prefix
+		want     map[string]int
+	}{
+		{nil, map[string]int{"office.example.com": http.StatusOK, "here.example.com": http.StatusOK, "service.example.com": http.StatusOK}},
+		{[]netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}, map[string]int{"office.example.com": http.StatusOK, "here.example.com": http.StatusForbidden, "service.example.com": http.StatusOK}},
+		{[]netip.Prefix{}, map[string]int{"office.example.com": http.StatusForbidden, "here.example.com": http.StatusForbidden, "service.example.com": http.StatusOK}},
+	} {
+		w := newWorld(t, func(e *egress.Config) { e.PrivateNetworks, e.Services = c.networks, []string{"service.example.com:80"} })
+		for name, address := range map[string]string{"office.example.com": "10.1.2.3", "here.example.com": "127.0.0.1", "service.example.com": "127.0.0.2"} {
+			w.host(name, address, "80", s)
+		}
+		w.allowPrivate("*.example.com")
+		for name, status := range c.want {
+			res, _ := w.ask("GET http://" + name + "/")
+			require.Equal(t, status, res.StatusCode, "%s with %v", name, c.networks)
+			if status == http.StatusForbidden {
+				w.refused("CONNECT "+name+":80", lambda.RulePrivate, "in none of the private networks that the operator of the gateway opens to lambdas")
+			}
+		}
+	}
+}
+
 func TestOfSeveralAddressesOnlyTheOpenOnesAreTried(t *testing.T) {
 	w := newWorld(t)
 	w.allow("api.example.com")

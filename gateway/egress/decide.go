@@ -94,6 +94,15 @@ func (p *Proxy) decide(account string, t target) decision {
 	return d
 }
 
+// permitOf is what a decision permits: a service of this gateway is where it is,
+// whatever networks are open to entries.
+func (p *Proxy) permitOf(d *decision) permit {
+	if d.rule == lambda.RuleService {
+		return permit{private: true}
+	}
+	return permit{private: d.permitted, networks: p.networks}
+}
+
 // failure is why a host that the rules allow was not reached.
 type failure struct {
 	rule    lambda.EgressRule
@@ -124,7 +133,7 @@ func (p *Proxy) resolve(ctx context.Context, d *decision) (open, all []netip.Add
 	var refused error
 	var address netip.Addr
 	for _, a := range all {
-		if err := guard.check(netip.AddrPortFrom(a, d.port), d.permitted); err == nil {
+		if err := guard.check(netip.AddrPortFrom(a, d.port), p.permitOf(d)); err == nil {
 			open = append(open, a)
 		} else if refused == nil {
 			refused, address = err, a
@@ -217,7 +226,7 @@ func (p *Proxy) dial(ctx context.Context, d *decision) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.WithValue(ctx, permittedKey{}, d.permitted), p.connect)
+	ctx, cancel := context.WithTimeout(context.WithValue(ctx, permittedKey{}, p.permitOf(d)), p.connect)
 	defer cancel()
 	type result struct {
 		conn net.Conn

@@ -84,6 +84,9 @@ type Config struct {
 	// DeniedHosts are such listeners by name, as host[:port], wherever the name leads
 	// when a lambda asks for something at that port. Without a port it is 443.
 	DeniedHosts []string
+	// PrivateNetworks are those of which entries can permit the addresses; nil: all
+	// private networks, and loopback.
+	PrivateNetworks []netip.Prefix
 	// Rate is how often a lambda may ask in a second, in all of the region; 0: as
 	// often as it likes.
 	Rate int
@@ -116,6 +119,7 @@ type Proxy struct {
 	services  map[service]bool
 	denied    map[service]bool
 	guard     guard
+	networks  []netip.Prefix
 	report    func(lambda.Attempt)
 	log       zerolog.Logger
 	idle      time.Duration
@@ -143,7 +147,7 @@ func New(c Config) (*Proxy, error) {
 		return nil, fmt.Errorf("egress: a proxy needs a whitelist")
 	}
 	p := &Proxy{
-		whitelist: c.Whitelist, guard: guard{denied: c.Denied}, report: c.Report, log: c.Log,
+		whitelist: c.Whitelist, guard: guard{denied: c.Denied}, networks: c.PrivateNetworks, report: c.Report, log: c.Log,
 		idle: or(c.Idle, DefaultIdle), total: or(c.Total, DefaultTotal), connect: or(c.Connect, DefaultConnect),
 		resolver: c.Resolver, dialer: c.Dial, now: c.Now,
 		accepted: make(chan net.Conn), rates: newRates(c.Rate), sessions: newSessions(or(c.Connections, DefaultConnections)),

@@ -24,7 +24,7 @@ func Reach(a netip.Addr) string { return [...]string{"anyone", "private", "nobod
 
 // GuardedDial dials as a proxy does that denies those addresses.
 func GuardedDial(ctx context.Context, denied []netip.AddrPort, permitted bool, address string) (net.Conn, error) {
-	return guard{denied}.dial(context.WithValue(ctx, permittedKey{}, permitted), "tcp", address)
+	return guard{denied}.dial(context.WithValue(ctx, permittedKey{}, permit{private: permitted}), "tcp", address)
 }
 
 // Busy is how many requests and tunnels are let out now.

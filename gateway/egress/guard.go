@@ -81,15 +81,24 @@ func classify(a netip.Addr) reach {
 // guard decides which addresses are dialled.
 type guard struct{ denied []netip.AddrPort }
 
+// permit is which private addresses may be reached.
+type permit struct {
+	private  bool           // any at all
+	networks []netip.Prefix // within these alone; nil: wherever
+}
+
 // check refuses an address that may not be reached. The error says why, for people.
-func (g guard) check(to netip.AddrPort, permitted bool) error {
+func (g guard) check(to netip.AddrPort, permitted permit) error {
 	a := to.Addr().Unmap()
 	switch classify(to.Addr()) {
 	case nobody:
 		return fmt.Errorf("%s has a special purpose, and no entry permits it", a)
 	case private:
-		if !permitted {
+		if !permitted.private {
 			return fmt.Errorf("%s is a private address", a)
+		}
+		if permitted.networks != nil && !within(permitted.networks, a) {
+			return fmt.Errorf("%s is in none of the private networks that the operator of the gateway opens to lambdas", a)
 		}
 	}
 	if g.denies(netip.AddrPortFrom(a, to.Port())) {
@@ -129,8 +138,7 @@ func isOwn(a netip.Addr) bool {
 	return false
 }
 
-// permittedKey is the key under which a context says that private addresses are
-// permitted.
+// permittedKey is the key under which a context has its permit.
 type permittedKey struct{}
 
 var errNoAddress = errors.New("what was to be dialled is no address")
@@ -138,7 +146,7 @@ var errNoAddress = errors.New("what was to be dialled is no address")
 // dial connects to an address. It is checked once more where the system is about to
 // connect: whatever went wrong before, no other one is reached.
 func (g guard) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	permitted, _ := ctx.Value(permittedKey{}).(bool)
+	permitted, _ := ctx.Value(permittedKey{}).(permit)
 	d := net.Dialer{Control: func(_, address string, _ syscall.RawConn) error {
 		to, err := netip.ParseAddrPort(address)
 		if err != nil {
