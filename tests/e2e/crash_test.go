@@ -205,10 +205,17 @@ func TestAKilledNodeProcessFailsOnlyTheCallsInsideIt(t *testing.T) {
 func TestTheOnlyCallInAKilledNodeProcessIsNotToBlame(t *testing.T) {
 	t.Parallel()
 	g := sharedGateway(t)
+	// In a sandbox a process is the first of its namespace, which those other signals
+	// do not end.
+	open := ownGateway(t, t.TempDir(), "--no-sample", "--sandbox", "off", "--limit", "run-time="+runLimit.String(), "--limit", dev.NoLimits)
 	author, app := developer(t, g), brand(t, g)
 	var e *client.Error
 	for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
 		t.Run("from outside by "+signal.String(), func(t *testing.T) {
+			g, author, app := g, author, app
+			if signal != syscall.SIGKILL {
+				g, author, app = open, developer(t, open), brand(t, open)
+			}
 			name := newName("single")
 			l := deployed(t, author, "single", `
 				process.title = '`+name+`'

@@ -111,6 +111,9 @@ func TestEveryDueRunIsMadeOnceWhateverBecomesOfAGateway(t *testing.T) {
 	survivor := ownGateway(t, t.TempDir(), flags...)
 	victim := ownGateway(t, copyDemo(t, survivor), flags...)
 	author := as(t, survivor, developerRole)
+	_, err := as(t, survivor, "FaaS-Admin").AddPrivateDomain(t.Context(), "localhost")
+	require.NoError(t, err)
+	told.URL = "http://localhost:" + portOf(t, told.URL)
 
 	var lambdas []*client.Lambda
 	for i := range quick + slow {
