@@ -2,11 +2,9 @@ package host
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
-	"sync"
 	"time"
 )
 
@@ -24,34 +22,16 @@ const (
 // labour watches the processor time of a process without open calls. Work may go on
 // after an answer, but not for ever: nobody waits for it and nothing else ends it.
 type labour struct {
-	mu    sync.Mutex
-	stat  *os.File
+	stat procFile
+	// Only the watch uses these:
 	looks time.Time     // no look before
 	since time.Time     // when the time began that is looked at; zero while calls are open
 	spent time.Duration // of the processor, until since
 }
 
-func (l *labour) open(pid int) (err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.stat, err = os.Open(fmt.Sprintf("/proc/%d/stat", pid))
-	return err
-}
-
-func (l *labour) close() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.stat != nil {
-		_ = l.stat.Close() // only read from
-		l.stat = nil
-	}
-}
-
 // tooLong reports whether the process, without calls for limit, has used more than
 // its share of a core all that time.
 func (l *labour) tooLong(now time.Time, busy bool, limit time.Duration) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	switch {
 	case busy:
 		l.since = time.Time{}
@@ -75,18 +55,18 @@ func (l *labour) tooLong(now time.Time, busy bool, limit time.Duration) bool {
 	return false
 }
 
-// processor is the processor time of all threads. Needs mu.
+// processor is the processor time of all threads.
 func (l *labour) processor() (time.Duration, error) {
-	if l.stat == nil {
-		return 0, os.ErrProcessDone
-	}
 	var buf [1024]byte
-	n, err := l.stat.ReadAt(buf[:], 0)
+	text, err := l.stat.read(buf[:])
+	if err != nil {
+		return 0, err
+	}
 	// The name of the program, in parentheses, may hold anything.
-	fields := bytes.Fields(buf[bytes.LastIndexByte(buf[:n], ')')+1 : n])
+	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
 	const user, system = 11, 12
 	if len(fields) <= system {
-		return 0, errors.Join(os.ErrProcessDone, err)
+		return 0, os.ErrProcessDone
 	}
 	var ticks int64
 	for _, f := range fields[user : system+1] {

@@ -213,7 +213,7 @@ func (p *Process) connect(ctx context.Context) error {
 		return fmt.Errorf("connect: dispensed a %T", raw)
 	}
 	p.conn, p.service = conn, runtimev1.NewRuntimeServiceClient(conn)
-	if err := errors.Join(p.memory.open(p.PID()), p.labour.open(p.PID())); err != nil {
+	if err := errors.Join(p.memory.statm.open(p.PID(), "statm"), p.labour.stat.open(p.PID(), "stat")); err != nil {
 		return err
 	}
 	answer, err := p.service.Describe(ctx, &runtimev1.DescribeRequest{})
@@ -241,8 +241,8 @@ func (p *Process) connect(ctx context.Context) error {
 func (p *Process) forget() {
 	watch.remove(p)
 	p.egress.close()
-	p.memory.close()
-	p.labour.close()
+	p.memory.statm.close()
+	p.labour.stat.close()
 	p.area.close()
 	p.client.Kill() // it is dead: this frees what go-plugin holds
 	p.output.flush()

@@ -89,28 +89,47 @@ func (p *Process) check(now time.Time) {
 	}
 }
 
-// memory reads how much of it a process uses. The file stays open: it is the
-// process's own, even when its number has become another's.
-type memory struct {
-	mu    sync.Mutex
-	statm *os.File
-	limit atomic.Int64 // bytes
+// procFile is a file of a process in /proc. It stays open: it is the process's own,
+// even when its number has become another's. The zero value is closed.
+type procFile struct {
+	mu sync.Mutex
+	f  *os.File
 }
 
-func (m *memory) open(pid int) (err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.statm, err = os.Open(fmt.Sprintf("/proc/%d/statm", pid))
+func (p *procFile) open(pid int, name string) (err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.f, err = os.Open(fmt.Sprintf("/proc/%d/%s", pid, name))
 	return err
 }
 
-func (m *memory) close() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.statm != nil {
-		_ = m.statm.Close() // only read from
-		m.statm = nil
+func (p *procFile) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.f != nil {
+		_ = p.f.Close() // only read from
+		p.f = nil
 	}
+}
+
+// read gives the file as it is now, as far as buf can hold it.
+func (p *procFile) read(buf []byte) ([]byte, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.f == nil {
+		return nil, os.ErrProcessDone
+	}
+	n, err := p.f.ReadAt(buf, 0)
+	if n == 0 {
+		return nil, errors.Join(os.ErrProcessDone, err)
+	}
+	return buf[:n], nil
+}
+
+// memory reads how much of it a process uses.
+type memory struct {
+	statm procFile
+	limit atomic.Int64 // bytes
 }
 
 func (m *memory) setLimit(mib int) { m.limit.Store(int64(mib) << 20) }
@@ -121,16 +140,14 @@ func (m *memory) over() (bool, int64) {
 }
 
 func (m *memory) resident() (int64, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.statm == nil {
-		return 0, os.ErrProcessDone
-	}
 	var buf [128]byte
-	n, err := m.statm.ReadAt(buf[:], 0)
-	fields := bytes.Fields(buf[:n])
+	text, err := m.statm.read(buf[:])
+	if err != nil {
+		return 0, err
+	}
+	fields := bytes.Fields(text)
 	if len(fields) < 2 {
-		return 0, errors.Join(os.ErrProcessDone, err)
+		return 0, os.ErrProcessDone
 	}
 	pages, err := strconv.ParseInt(string(fields[1]), 10, 64)
 	if err != nil {

@@ -81,8 +81,8 @@ var prctls = []uint64{
 
 const (
 	returnErrno = 0x00050000
-	// placeholder stands for success: the library takes "no error number" for EPERM.
-	placeholder = returnErrno | 0xfff
+	// pretend stands for success: the library takes "no error number" for EPERM.
+	pretend = returnErrno | 0xfff
 )
 
 func is(argument uint32, value uint64) seccomp.Condition {
@@ -170,7 +170,7 @@ func (s *Seccomp) assemble(p *program) ([]unix.SockFilter, error) {
 		DefaultAction: seccomp.ActionErrno,
 		Syscalls: []seccomp.SyscallGroup{
 			{Names: known(allowed), NamesWithCondtions: s.conditions(p), Action: seccomp.ActionAllow},
-			{Names: known(pretended), Action: placeholder},
+			{Names: known(pretended), Action: pretend},
 			{Names: known(missing), Action: returnErrno | seccomp.Action(unix.ENOSYS)},
 		},
 	}
@@ -179,7 +179,7 @@ func (s *Seccomp) assemble(p *program) ([]unix.SockFilter, error) {
 		return nil, fmt.Errorf("assemble: %w", err)
 	}
 	for i, instruction := range instructions {
-		if ret, ok := instruction.(bpf.RetConstant); ok && ret.Val == placeholder {
+		if ret, ok := instruction.(bpf.RetConstant); ok && ret.Val == pretend {
 			instructions[i] = bpf.RetConstant{Val: returnErrno}
 		}
 	}
