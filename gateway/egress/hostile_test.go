@@ -102,11 +102,10 @@ func TestAnAnswerWithAnEndlessHeadIsNone(t *testing.T) {
 	w.refused("GET http://raw.example.com/", "unreachable", "raw.example.com:80 broke off")
 }
 
-// A host that names its answer's length twice, or sends two, is not believed.
-func TestAHostCannotSmuggleAnswers(t *testing.T) {
-	w := newWorld(t)
-	l := w.listener("raw.example.com", "93.184.216.34", "80")
-	w.allow("raw.example.com")
+// answering has a host say the same, byte by byte, to each first request of a connection.
+func (w *world) answering(name, ip, text string) {
+	l := w.listener(name, ip, "80")
+	w.allow(name)
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -116,22 +115,44 @@ func TestAHostCannotSmuggleAnswers(t *testing.T) {
 			go func() {
 				defer func() { _ = c.Close() }()
 				if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
-					_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged")
+					_, _ = io.WriteString(c, text)
 				}
 				_, _ = io.Copy(io.Discard, c)
 			}()
 		}
 	}()
-	conn, _ := w.connect()
-	r := bufio.NewReader(conn)
-	for range 5 {
-		_, err := io.WriteString(conn, "GET http://raw.example.com/ HTTP/1.1\r\nHost: x\r\n\r\n")
+}
+
+// A host that names its answer's length twice is not believed.
+func TestAnAnswerOfTwoLengthsIsNone(t *testing.T) {
+	w := newWorld(t)
+	w.answering("raw.example.com", "93.184.216.34", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 6\r\n\r\nokmore")
+	w.refused("GET http://raw.example.com/", "unreachable", "raw.example.com:80")
+}
+
+// A host that sends an answer too many speaks for itself alone: what it may spoil
+// is its own next answer, and never that of another host, nor the next lambda's.
+func TestAHostCannotAnswerForAnother(t *testing.T) {
+	w := newWorld(t)
+	w.answering("raw.example.com", "93.184.216.34", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged")
+	w.host("api.example.com", "93.184.216.35", "80", server(t, hello))
+	w.allow("api.example.com")
+	ask := func(conn net.Conn, r *bufio.Reader, host string) string {
+		_, err := fmt.Fprintf(conn, "GET http://%s/ HTTP/1.1\r\nHost: x\r\n\r\n", host)
 		require.NoError(t, err)
 		res, err := http.ReadResponse(r, nil)
 		require.NoError(t, err)
 		b, err := io.ReadAll(res.Body)
 		require.NoError(t, err)
-		require.Equal(t, "ok", string(b))
+		return string(b)
+	}
+	for range 20 {
+		conn, _ := w.connect()
+		r := bufio.NewReader(conn)
+		require.Equal(t, "ok", ask(conn, r, "raw.example.com"), "nothing is left of what the host sent to others")
+		require.Equal(t, "hello", ask(conn, r, "api.example.com"))
+		ask(conn, r, "raw.example.com")
+		require.Equal(t, "hello", ask(conn, r, "api.example.com"))
 	}
 }
 
