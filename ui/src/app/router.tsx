@@ -1,0 +1,75 @@
+import { QueryClient } from '@tanstack/react-query';
+import { createRootRoute, createRoute, createRouter } from '@tanstack/react-router';
+
+import { activitiesRoutes } from '~/features/activities/routes';
+import { allowlistRoutes } from '~/features/allowlist/routes';
+import { deploymentsRoutes } from '~/features/deployments/routes';
+import { editorRoutes } from '~/features/editor/routes';
+import { homeRoutes } from '~/features/home/routes';
+import { invocationsRoutes } from '~/features/invocations/routes';
+import { invokeRoutes } from '~/features/invoke/routes';
+import { lambdasRoutes } from '~/features/lambdas/routes';
+import { logsRoutes } from '~/features/logs/routes';
+import { metricsRoutes } from '~/features/metrics/routes';
+import { peopleRoutes } from '~/features/people/routes';
+import { schedulesRoutes } from '~/features/schedules/routes';
+import { secretsRoutes } from '~/features/secrets/routes';
+import { settingsRoutes } from '~/features/settings/routes';
+import { ApiError } from '~/shared/api/client';
+import { EmptyState, ErrorState } from '~/shared/ui/page';
+
+import { SignedIn } from './signed-in';
+import { SignIn } from './sign-in';
+
+const root = createRootRoute();
+
+const signIn = createRoute({
+  getParentRoute: () => root,
+  path: '/sign-in',
+  validateSearch: (s: Record<string, unknown>): { to?: string; error?: string } => ({
+    ...(typeof s.to === 'string' && { to: s.to }),
+    ...(typeof s.error === 'string' && { error: s.error }),
+  }),
+  component: SignIn,
+});
+
+// Every other page: its frame asks who is signed in.
+const signedIn = createRoute({ getParentRoute: () => root, id: 'signed-in', component: SignedIn });
+
+const tree = root.addChildren([
+  signIn,
+  signedIn.addChildren([
+    ...homeRoutes(signedIn),
+    ...lambdasRoutes(signedIn),
+    ...editorRoutes(signedIn),
+    ...deploymentsRoutes(signedIn),
+    ...invokeRoutes(signedIn),
+    ...invocationsRoutes(signedIn),
+    ...logsRoutes(signedIn),
+    ...metricsRoutes(signedIn),
+    ...secretsRoutes(signedIn),
+    ...allowlistRoutes(signedIn),
+    ...schedulesRoutes(signedIn),
+    ...activitiesRoutes(signedIn),
+    ...peopleRoutes(signedIn),
+    ...settingsRoutes(signedIn),
+  ]),
+]);
+
+export const router = createRouter({
+  routeTree: tree,
+  defaultPreload: 'intent',
+  scrollRestoration: true,
+  defaultNotFoundComponent: () => <EmptyState title="There is no such page">Look for it in the navigation, or press ⌘K or Ctrl+K.</EmptyState>,
+  defaultErrorComponent: ({ error, reset }) => <ErrorState error={error} retry={reset} title="This page broke" />,
+});
+
+export const queryClient = new QueryClient({
+  defaultOptions: {
+    queries: {
+      staleTime: 15_000,
+      // What the gateway refused it refuses again; what did not arrive is asked for twice more.
+      retry: (count, error) => count < 2 && error instanceof ApiError && (error.status === 0 || error.status === 502 || error.status === 503),
+    },
+  },
+});

@@ -1,0 +1,5 @@
+import { Page } from '~/shared/ui/page';
+
+export function ActivitiesPage() {
+  return <Page title="Activities">{null}</Page>;
+}

@@ -1,0 +1,5 @@
+import { Page } from '~/shared/ui/page';
+
+export function AllowlistPage() {
+  return <Page title="Allowlist">{null}</Page>;
+}

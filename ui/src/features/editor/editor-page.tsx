@@ -1,0 +1,5 @@
+import { Page } from '~/shared/ui/page';
+
+export function EditorPage() {
+  return <Page title="Editor">{null}</Page>;
+}

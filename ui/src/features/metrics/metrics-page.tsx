@@ -1,0 +1,5 @@
+import { Page } from '~/shared/ui/page';
+
+export function MetricsPage() {
+  return <Page title="Metrics">{null}</Page>;
+}
