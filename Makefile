@@ -27,7 +27,14 @@ help: ## list the targets
 # ---- build and run
 
 .PHONY: build
-build: bin/sluice bin/sluice-sandbox $(JSOUT)/main.cjs ## build bin/sluice and, beside it, all that it runs
+build: ui bin/sluice bin/sluice-sandbox $(JSOUT)/main.cjs ## build bin/sluice with the web UI in it and, beside it, all that it runs
+
+.PHONY: ui
+ui: ui/dist/index.html ## build the web UI, which the next bin/sluice has in it
+
+ui/dist/index.html: ui/node_modules/.package-lock.json ui/index.html ui/vite.config.ts ui/package.json $(shell find ui/src ui/public -type f)
+	npm run build --prefix ui --silent
+	@touch $@
 
 .PHONY: run
 run: build ## build and start a gateway here (DATA=folder ARGS='--flags of sluice dev')
@@ -55,7 +62,7 @@ $(JSOUT)/main.cjs: $(JS)/node_modules/.package-lock.json $(JS)/build.mjs $(JS)/p
 # ---- tests
 
 .PHONY: test
-test: packages build test-go test-js e2e ## run every test
+test: packages build test-go test-js test-ui e2e e2e-ui ## run every test
 
 # A module of its own: nothing of Vault's server is in the product. Some minutes
 # the first time, later what Go's cache does not have.
@@ -72,6 +79,14 @@ test-go: bin/vaultserver ## Go unit tests, with the race detector
 .PHONY: test-js
 test-js: $(JS)/node_modules/.package-lock.json ## tests of the JavaScript runtime
 	npm test --prefix $(JS)
+
+.PHONY: test-ui
+test-ui: ui/node_modules/.package-lock.json ## unit tests of the web UI
+	npm test --prefix ui
+
+.PHONY: e2e-ui
+e2e-ui: packages build ## the web UI in a real Chromium, with a real gateway behind it
+	npm run e2e --prefix ui
 
 .PHONY: e2e
 e2e: build bin/vaultserver ## the built gateway, as its users drive it, attacked, and under load for a minute
@@ -120,15 +135,16 @@ packages:
 # ---- generated code and style
 
 .PHONY: generate
-generate: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc ## make the generated code anew
+generate: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-grpc ui/node_modules/.package-lock.json ## make the generated code anew
 	cd plugins/proto && PATH="$(TOOLS):$$PATH" buf generate
+	npm run types --prefix ui --silent
 
 .PHONY: generate-check
 generate-check: generate ## fail if generated code is not what make generate makes
-	@git diff --exit-code --stat -- plugins/proto || { echo 'generated code is out of date: run make generate and commit' >&2; exit 1; }
+	@git diff --exit-code --stat -- plugins/proto ui/src/shared/api/schema.d.ts || { echo 'generated code is out of date: run make generate and commit' >&2; exit 1; }
 
 .PHONY: lint
-lint: lint-go lint-proto lint-js lint-versions ## golangci-lint, buf lint, tsc and eslint
+lint: lint-go lint-proto lint-js lint-ui lint-versions ## golangci-lint, buf lint, tsc and eslint
 
 .PHONY: lint-go
 lint-go: $(TOOLS)/golangci-lint
@@ -141,6 +157,10 @@ lint-proto: $(TOOLS)/buf
 .PHONY: lint-js
 lint-js: $(JS)/node_modules/.package-lock.json
 	npm run lint --prefix $(JS)
+
+.PHONY: lint-ui
+lint-ui: ui/node_modules/.package-lock.json
+	npm run lint --prefix ui
 
 .PHONY: lint-versions
 lint-versions:
@@ -160,4 +180,4 @@ $(TOOLS)/%: .sluice-tool-versions
 
 .PHONY: clean
 clean: ## remove what was built and installed here, but no data
-	rm -rf bin .tools $(JS)/dist $(JS)/node_modules tests/e2e/clients/node_modules tests/e2e/lpf/node_modules tests/bench/peers/node_modules
+	rm -rf bin .tools ui/node_modules ui/dist/assets ui/dist/index.html $(JS)/dist $(JS)/node_modules tests/e2e/clients/node_modules tests/e2e/lpf/node_modules tests/bench/peers/node_modules

@@ -104,3 +104,6 @@ func (s *Server) SetIdentity(wrap func(Identity) Identity) { s.identity = wrap(s
 
 // SetDomains is SetIdentity for the whitelist.
 func (s *Server) SetDomains(wrap func(Domains) Domains) { s.domains = wrap(s.domains) }
+
+// Place is place.
+var Place = place

@@ -68,6 +68,12 @@ func (s *Server) routes() []route {
 		{"POST", account + "/refresh", agentVep, auth.Anyone, s.auth.HandleRefresh},
 		{"POST", account + "/logout", agentVep, auth.Anyone, s.auth.HandleLogout},
 
+		// Signing in to the web UI. Its pages are what no route has (web.go).
+		{"GET", "/ui/session", faasUI, auth.Anyone, s.webSession},
+		{"GET", "/ui/sign-in", faasUI, auth.Anyone, s.webSignIn},
+		{"GET", "/ui/callback", faasUI, auth.Anyone, s.webCallback},
+		{"POST", "/ui/sign-out", faasUI, auth.Anyone, s.webSignOut},
+
 		// Invocation (contract/invocation.md §2, §3, §5)
 		{"POST", account + "/lambdas/:id/invoke", faasGW, auth.Invoke, s.invokeLambda},
 		{"POST", account + "/events/:event/invoke", faasGW, auth.Invoke, s.invokeEvent},

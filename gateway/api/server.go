@@ -25,6 +25,7 @@ import (
 	"github.com/sluice-faas/sluice/gateway/journal"
 	"github.com/sluice-faas/sluice/gateway/lambda"
 	"github.com/sluice-faas/sluice/gateway/store"
+	"github.com/sluice-faas/sluice/gateway/web"
 	"github.com/sluice-faas/sluice/plugins/host"
 	"github.com/sluice-faas/sluice/plugins/pool"
 )
@@ -121,7 +122,7 @@ type Journal interface {
 
 var _ Journal = (*journal.Journal)(nil)
 
-// Config is what a Server is made of. Every field but Log and Templates is required.
+// Config is what a Server is made of. Every field but Log, Templates, UI and Version is required.
 type Config struct {
 	Log          zerolog.Logger
 	Lambdas      Lambdas
@@ -146,6 +147,8 @@ type Config struct {
 	Templates    []lambda.Template
 	Metrics      prometheus.Registerer
 	Limits       lambda.Limits
+	UI           *web.UI // the web UI; without it there is none
+	Version      string  // the gateway's, for people
 }
 
 // Server answers every request of every service. Safe for concurrent use.
@@ -180,6 +183,9 @@ type Server struct {
 	lambdaCalls   *rates[lambdaKey]
 	requests      *rates[string] // of accounts, to the management API
 	tails         *tails
+	ui            *web.UI
+	version       string
+	sameOrigin    *http.CrossOriginProtection
 	now           func() time.Time
 }
 
@@ -194,6 +200,7 @@ func New(c Config) *Server {
 		lambdaCalls:  newRates[lambdaKey](c.Limits.LambdaCalls, "invocations of the lambda"),
 		requests:     newRates[string](c.Limits.AccountRequests, "requests of the account"),
 		tails:        newTails(c.Limits.LogTails),
+		ui:           c.UI, version: c.Version, sameOrigin: http.NewCrossOriginProtection(),
 	}
 	s.metrics.countTails(c.Metrics, s.tails.count)
 	s.public, s.control = s.newFront(anybody), s.newFront(operator)
@@ -219,7 +226,10 @@ func (s *Server) newFront(from origin) front {
 	router.RedirectTrailingSlash = false
 	router.RedirectFixedPath = false
 	router.HandleOPTIONS = false
-	router.NotFound = s.plain(from, func(_ http.ResponseWriter, r *http.Request) error {
+	router.NotFound = s.plain(from, func(w http.ResponseWriter, r *http.Request) error {
+		if from == anybody && s.isPage(r) {
+			return s.servePage(w, r)
+		}
 		return lambda.NotFound(lambda.CodeBadInput, "there is nothing at %s %.200q", r.Method, r.URL.Path)
 	})
 	router.MethodNotAllowed = s.plain(from, func(w http.ResponseWriter, r *http.Request) error {
@@ -339,7 +349,14 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, q *request) error
 	if row.permission == auth.Anyone {
 		return nil
 	}
-	p, err := s.authenticator.Authenticate(q.Context, r.Header.Get("Authorization"), q.account())
+	authorization := r.Header.Get("Authorization")
+	if authorization == "" {
+		var err error
+		if authorization, err = s.admitCookie(r); err != nil {
+			return err
+		}
+	}
+	p, err := s.authenticator.Authenticate(q.Context, authorization, q.account())
 	if err != nil {
 		return err
 	}

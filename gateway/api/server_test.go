@@ -131,11 +131,12 @@ func newGateway(t *testing.T, change ...func(*lambda.Limits)) *gateway {
 	keys, err := auth.NewKeeper(auth.Config{}, st, zerolog.Nop())
 	require.NoError(t, err)
 	require.NoError(t, keys.Check(ctx))
-	service, err := auth.NewService(auth.Config{}, st, views, keys, zerolog.Nop())
+	dns, _, err := directory.New(directory.Config{Base: "127.0.0.1:8443", Domains: map[string]string{"faasGW": "gw.example.com", "sentinel": "sentinel.example.com", "faasUI": "ui.example.com"}})
+	require.NoError(t, err)
+
+	service, err := auth.NewService(auth.Config{Hosts: dns}, st, views, keys, zerolog.Nop())
 	require.NoError(t, err)
 	authenticator, err := auth.NewAuthenticator(auth.Config{}, st, views, keys)
-	require.NoError(t, err)
-	dns, _, err := directory.New(directory.Config{Base: "127.0.0.1:8443", Domains: map[string]string{"faasGW": "gw.example.com", "sentinel": "sentinel.example.com", "faasUI": "ui.example.com"}})
 	require.NoError(t, err)
 
 	limits := lambda.DefaultLimits()
@@ -160,7 +161,7 @@ func newGateway(t *testing.T, change ...func(*lambda.Limits)) *gateway {
 		Journal: g.journal,
 		Log:     zerolog.New(g.log), Lambdas: st, Domains: st, Schedules: st, Secrets: g.secrets, Receipts: st, Identity: st, Views: views, Live: views, Authenticate: authenticator, Auth: service, Directory: dns,
 		Invoker: g.language, Replays: invoke.NewReplays(invoke.ReplaysConfig{}), Runtimes: g.language, Condition: func(*lambda.Live) pool.Status { return *g.status.Load() },
-		RuntimeNames: []string{"javascript"}, Templates: templates, Metrics: g.registry, Limits: limits,
+		RuntimeNames: []string{"javascript"}, Templates: templates, Metrics: g.registry, Limits: limits, UI: testPages(t), Version: "test",
 	})
 	server, control := httptest.NewServer(g.server), httptest.NewServer(g.server.Control())
 	t.Cleanup(server.Close)

@@ -346,7 +346,7 @@ func (a *App) authConfig() auth.Config {
 	l := a.limits
 	return auth.Config{
 		TokenLifetime: l.AppToken, SessionLifetime: l.LoginSession, AccessLifetime: l.AccessToken,
-		GrantLifetime: l.RefreshToken, CodeLifetime: l.AuthorizationCode, IDTokenLifetime: l.IDToken,
+		GrantLifetime: l.RefreshToken, CodeLifetime: l.AuthorizationCode, IDTokenLifetime: l.IDToken, Hosts: a.directory,
 	}
 }
 

@@ -96,6 +96,7 @@ func (a *App) banner(took time.Duration) string {
 	i := a.info
 
 	line("\n%s after %.1f s. Ctrl-C stops it.\n", bold("Sluice is ready"), took.Seconds())
+	line("  %s  %s   the web UI; sign in with the account and a user below", bold("Web UI "), i.URLs.FaasUI+"/")
 	line("  %s  %s   all services; its certificate is signed by %s", bold("HTTPS  "), i.URLs.FaasGW, i.CA)
 	line("  %s  %s   all services, from this machine only", bold("HTTP   "), i.URLs.CSDS)
 	line("  %s  %s   /healthz /readyz /metrics", bold("Admin  "), i.URLs.Admin)

@@ -16,6 +16,8 @@ import (
 	"github.com/sluice-faas/sluice/gateway/config"
 	"github.com/sluice-faas/sluice/gateway/control"
 	"github.com/sluice-faas/sluice/gateway/invoke"
+	"github.com/sluice-faas/sluice/gateway/web"
+	"github.com/sluice-faas/sluice/ui"
 )
 
 // openServices begins to answer on the public listeners.
@@ -126,10 +128,15 @@ func (a *App) newAPI() (*api.Server, error) {
 		Live: a.views, Records: a.store, Pool: a.pool, Specs: a.specs, RunTimeout: a.limits.RunTime,
 		Journal: a.journal, LogRecords: a.limits.LogRecords, LogCharacters: a.limits.LogCharacters, Log: a.log,
 	})
+	pages, err := web.New(ui.Files())
+	if err != nil {
+		return nil, err
+	}
 	return api.New(api.Config{
 		Log: a.log, Lambdas: a.store, Domains: a.store, Schedules: a.store, Secrets: a.secrets, Receipts: a.store, Identity: a.store, Views: a.views, Live: a.views,
 		Journal: a.journal, Authenticate: authenticator, Auth: a.auth, Directory: a.directory, Egress: a.egress,
 		Invoker: a.invoker, Replays: invoke.NewReplays(invoke.ReplaysConfig{}), Runtimes: a.pool, Condition: a.condition,
 		RuntimeNames: a.runtimeNames(), Templates: a.templates(), Metrics: a.metrics, Limits: a.limits,
+		UI: pages, Version: a.version,
 	}), nil
 }

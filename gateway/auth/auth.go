@@ -125,6 +125,17 @@ type Config struct {
 	Hashes int
 	// ReadTimeout bounds one read of etcd on behalf of a caller; default 2 s.
 	ReadTimeout time.Duration
+	// Hosts tells on which hosts the web UI and Sentinel are; nil means that nobody
+	// signs in to a web UI here.
+	Hosts Hosts
+}
+
+// Hosts is the Domain API, as signing in to the web UI asks it.
+type Hosts interface {
+	// Serves reports whether requests for host may reach a service.
+	Serves(host, service string) bool
+	// BaseURI is the host[:port] that clients of account are sent to.
+	BaseURI(account, service string) (string, error)
 }
 
 // minTokenLifetime is what public clients leave of a token before they fetch

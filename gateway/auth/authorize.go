@@ -205,7 +205,7 @@ func (s *Service) authorization(r *http.Request) (*authorization, error) {
 		return nil, err
 	}
 	a := &authorization{account: account(r), query: query}
-	if a.app, err = s.authorizedApp(r.Context(), a.account, query.Get("client_id")); err != nil {
+	if a.app, err = s.authorizedApp(r, a.account, query.Get("client_id")); err != nil {
 		return nil, err
 	}
 	if a.redirectURI, err = redirectOf(a.app, query.Get("redirect_uri")); err != nil {
@@ -246,7 +246,7 @@ func parseAuthorize(raw string) (known url.Values, repeated string, err error) {
 	return known, repeated, nil
 }
 
-func (s *Service) authorizedApp(ctx context.Context, account, clientID string) (*lambda.App, error) {
+func (s *Service) authorizedApp(r *http.Request, account, clientID string) (*lambda.App, error) {
 	unknown := &OAuthError{
 		Status: http.StatusUnauthorized, Code: "invalid_client",
 		Description: "there is no app with this client_id on this account",
@@ -256,8 +256,10 @@ func (s *Service) authorizedApp(ctx context.Context, account, clientID string) (
 		return nil, oauthInvalid("invalid_request", "client_id is missing")
 	case !lambda.ValidAccount(account), !validClientID(clientID):
 		return nil, unknown
+	case clientID == webClient:
+		return s.webApp(account, r.Host), nil
 	}
-	app, err := s.reader.app(ctx, account, clientID)
+	app, err := s.reader.app(r.Context(), account, clientID)
 	switch {
 	case err != nil:
 		return nil, oauthUnavailable(err)
@@ -382,7 +384,11 @@ func (a *authorization) checkChallenge() (code, description string) {
 	switch {
 	case challenge == "" && method != "":
 		return "invalid_request", "code_challenge_method is given without code_challenge"
+	case challenge == "" && a.app.ClientID == webClient:
+		return "invalid_request", "code_challenge is missing: this app has no secret (RFC 7636)"
 	case challenge == "":
+	case a.app.ClientID == webClient && method != "S256":
+		return "invalid_request", "code_challenge_method must be S256 for this app"
 	case method == "" || method == "plain":
 		if !isVerifier(challenge) {
 			return "invalid_request", "code_challenge must have 43 to 128 characters out of A-Z a-z 0-9 - . _ ~"

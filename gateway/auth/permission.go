@@ -104,11 +104,16 @@ func (p Permission) String() string {
 	if p == Anyone {
 		return "Anyone"
 	}
-	var set []string
+	return strings.Join(p.Names(), "|")
+}
+
+// Names are those of the permissions in the set, in their order.
+func (p Permission) Names() []string {
+	set := []string{}
 	for i, name := range names {
 		if p&(1<<i) != 0 {
 			set = append(set, name)
 		}
 	}
-	return strings.Join(set, "|")
+	return set
 }

@@ -1,5 +1,6 @@
 import { Center, Loader } from '@mantine/core';
-import { Navigate, useRouterState } from '@tanstack/react-router';
+import { Navigate, useRouter } from '@tanstack/react-router';
+import { useState } from 'react';
 
 import { SessionProvider, useSessionInfo } from '~/shared/session';
 import { ErrorState } from '~/shared/ui/page';
@@ -10,7 +11,6 @@ import { Shell } from './shell';
 /** The frame of every page but the sign-in: without a session it leads there. */
 export function SignedIn() {
   const { data, error, refetch } = useSessionInfo();
-  const href = useRouterState({ select: (s) => s.location.href });
   if (error && !data) return <ErrorState error={error} retry={() => void refetch()} />;
   if (!data) {
     return (
@@ -19,11 +19,18 @@ export function SignedIn() {
       </Center>
     );
   }
-  if (!data.user) return <Navigate to="/sign-in" search={{ to: href }} replace />;
+  if (!data.user) return <ToSignIn />;
   const info = { ...data, user: data.user };
   return (
     <SessionProvider info={info} key={info.user.accountId + info.user.userId}>
       {info.user.permissions.includes('ReadLambdas') ? <Shell /> : <NoAccess />}
     </SessionProvider>
   );
+}
+
+/** Leads to the sign-in, which leads back to where the browser was when it found no session. */
+function ToSignIn() {
+  const router = useRouter();
+  const [to] = useState(() => router.state.location.href); // it changes as soon as the way is gone
+  return <Navigate to="/sign-in" search={{ to }} replace />;
 }

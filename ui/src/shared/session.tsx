@@ -34,7 +34,8 @@ export interface SessionInfo {
   user: SessionUser | null;
   gateway?: string;
   expiresAt?: string;
-  host?: Record<string, string>;
+  /** Where each service of the account is, as host[:port]. */
+  hosts?: Record<string, string>;
 }
 
 async function readSession(): Promise<SessionInfo> {

@@ -307,6 +307,81 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/ui/session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Who is signed in to the web UI
+         * @description Without a session `user` is null. A session of which a quarter is over lives for its whole time again.
+         */
+        get: operations["webSession"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ui/sign-in": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Sign in, by way of Sentinel
+         * @description Sends the browser to Sentinel's authorize and from there, by way of /ui/callback, to the path `to`. What goes wrong is told
+         *     to the page /sign-in in `error`: `account`, `denied`, `expired` or `unavailable`.
+         */
+        get: operations["webSignIn"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ui/callback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where Sentinel sends the browser back to */
+        get: operations["webCallback"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ui/sign-out": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** End the session of the web UI, and the one at the login page */
+        post: operations["webSignOut"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/account/{account}/lambdas/{id}/invoke": {
         parameters: {
             query?: never;
@@ -1503,6 +1578,23 @@ export interface components {
                 isAdmin: boolean;
                 isLPA: boolean;
             };
+        };
+        WebSession: {
+            user: {
+                accountId: string;
+                userId: string;
+                loginName: string;
+                roles: components["schemas"]["Roles"];
+                permissions: string[];
+            } | null;
+            /** Format: date-time */
+            expiresAt?: string;
+            /** @description Where each service of the account is */
+            hosts?: {
+                [key: string]: string;
+            };
+            /** @description Its version */
+            gateway: string;
         };
         Pair: {
             key: string;
@@ -2715,6 +2807,80 @@ export interface operations {
                 content?: never;
             };
             default: components["responses"]["LoginError"];
+        };
+    };
+    webSession: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The session */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebSession"];
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    webSignIn: {
+        parameters: {
+            query?: {
+                account?: string;
+                /** @description A path of the web UI; another is taken for / */
+                to?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            303: components["responses"]["Redirect"];
+            default: components["responses"]["Error"];
+        };
+    };
+    webCallback: {
+        parameters: {
+            query?: {
+                state?: string;
+                code?: string;
+                error?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            303: components["responses"]["Redirect"];
+            default: components["responses"]["Error"];
+        };
+    };
+    webSignOut: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It has ended */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Error"];
         };
     };
     invokeLambda: {
