@@ -99,7 +99,7 @@ export class Gateway {
 
   /** Saves a lambda and, if asked, deploys it and waits for that. */
   async lambda(name: string, code: string, more: { deploy?: boolean; description?: string; eventId?: string; environmentVariables?: { key: string; value: string }[] } = {}): Promise<string> {
-    const { deploy, description = '', eventId, environmentVariables = [] } = more;
+    const { deploy, description = 'made by a test', eventId, environmentVariables = [] } = more;
     const made = (await this.api('FaaS-Developer', 'POST', '/lambdas', {
       name,
       description,
@@ -114,7 +114,7 @@ export class Gateway {
   async deploy(id: string): Promise<void> {
     await this.api('FaaS-Developer', 'POST', `/deployments/${id}`);
     for (let i = 0; i < 300; i++) {
-      const { state, lastDeployment } = (await this.api('FaaS-Developer', 'GET', `/lambdas/${id}`)) as { state: string; lastDeployment: { deploymentState?: string } };
+      const [{ state, lastDeployment }] = (await this.api('FaaS-Developer', 'GET', `/lambdas/${id}`)) as [{ state: string; lastDeployment: { deploymentState?: string } }];
       if (state === 'Productive') return;
       if (lastDeployment.deploymentState?.endsWith('Error')) throw new Error(`deployment of ${id}: ${lastDeployment.deploymentState}`);
       await sleep(100);
