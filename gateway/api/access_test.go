@@ -31,6 +31,10 @@ var mayCall = map[string][]string{
 	"POST /api/account/:account/login":                 anyone,
 	"POST /api/account/:account/refresh":               anyone,
 	"POST /api/account/:account/logout":                anyone,
+	"GET /ui/session":                                  anyone,
+	"GET /ui/sign-in":                                  anyone,
+	"GET /ui/callback":                                 anyone,
+	"POST /ui/sign-out":                                anyone,
 
 	"POST /api/account/:account/lambdas/:id/invoke":         {"LPA", "FaaS-Developer", "FaaS-Invocation", "app"},
 	"GET /api/account/:account/events/:event/isImplemented": {"LPA", "FaaS-Developer", "FaaS-Invocation", "app"},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -40,8 +41,10 @@ func (s *Server) isPage(r *http.Request) bool {
 	if s.ui == nil || r.Method != http.MethodGet && r.Method != http.MethodHead || !s.directory.Serves(r.Host, "faasUI") {
 		return false
 	}
+	// However it is written: nobody who mistypes an API's path shall get a page.
+	clean := strings.ToLower(path.Clean("/" + r.URL.Path))
 	return !slices.ContainsFunc(apiRoots, func(root string) bool {
-		rest, ok := strings.CutPrefix(r.URL.Path, root)
+		rest, ok := strings.CutPrefix(clean, root)
 		return ok && (rest == "" || rest[0] == '/')
 	})
 }

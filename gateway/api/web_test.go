@@ -257,7 +257,7 @@ func TestEveryOtherPathIsTheWebUI(t *testing.T) {
 	require.Equal(t, http.StatusNotModified, b.ask("GET", "/assets/a.js", "", "Accept-Encoding", "identity", "If-None-Match", r.Header.Get("ETag")).StatusCode)
 	require.Equal(t, "zipped", b.ask("GET", "/assets/a.js", "", "Accept-Encoding", "br, gzip").body)
 	require.Equal(t, "plain", b.ask("GET", "/assets/a.js", "", "Accept-Encoding", "gzip;q=0").body)
-	for _, path := range []string{"/assets/b.js", "/api/", "/api/x", "/sentinel/x", "/ui/x", "/assets/../../etc/passwd"} {
+	for _, path := range []string{"/assets/b.js", "/api/", "/api/x", "//api/x", "/API/x", "/x/../api/x", "/sentinel/x", "/ui/x", "/assets/../../etc/passwd"} {
 		r := b.ask("GET", path, "")
 		require.Contains(t, []int{http.StatusNotFound, http.StatusOK}, r.StatusCode, path)
 		if r.StatusCode == http.StatusOK {

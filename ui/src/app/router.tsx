@@ -1,20 +1,7 @@
 import { QueryClient } from '@tanstack/react-query';
-import { createRootRoute, createRoute, createRouter } from '@tanstack/react-router';
+import { createRootRoute, createRoute, createRouter, Navigate } from '@tanstack/react-router';
 
-import { activitiesRoutes } from '~/features/activities/routes';
-import { allowlistRoutes } from '~/features/allowlist/routes';
-import { deploymentsRoutes } from '~/features/deployments/routes';
-import { editorRoutes } from '~/features/editor/routes';
-import { homeRoutes } from '~/features/home/routes';
-import { invocationsRoutes } from '~/features/invocations/routes';
-import { invokeRoutes } from '~/features/invoke/routes';
 import { lambdasRoutes } from '~/features/lambdas/routes';
-import { logsRoutes } from '~/features/logs/routes';
-import { metricsRoutes } from '~/features/metrics/routes';
-import { peopleRoutes } from '~/features/people/routes';
-import { schedulesRoutes } from '~/features/schedules/routes';
-import { secretsRoutes } from '~/features/secrets/routes';
-import { settingsRoutes } from '~/features/settings/routes';
 import { ApiError } from '~/shared/api/client';
 import { EmptyState, ErrorState } from '~/shared/ui/page';
 
@@ -36,23 +23,13 @@ const signIn = createRoute({
 // Every other page: its frame asks who is signed in.
 const signedIn = createRoute({ getParentRoute: () => root, id: 'signed-in', component: SignedIn });
 
+const home = createRoute({ getParentRoute: () => signedIn, path: '/', component: () => <Navigate to="/functions" replace /> });
+
 const tree = root.addChildren([
   signIn,
   signedIn.addChildren([
-    ...homeRoutes(signedIn),
+    home,
     ...lambdasRoutes(signedIn),
-    ...editorRoutes(signedIn),
-    ...deploymentsRoutes(signedIn),
-    ...invokeRoutes(signedIn),
-    ...invocationsRoutes(signedIn),
-    ...logsRoutes(signedIn),
-    ...metricsRoutes(signedIn),
-    ...secretsRoutes(signedIn),
-    ...allowlistRoutes(signedIn),
-    ...schedulesRoutes(signedIn),
-    ...activitiesRoutes(signedIn),
-    ...peopleRoutes(signedIn),
-    ...settingsRoutes(signedIn),
   ]),
 ]);
 
@@ -60,7 +37,7 @@ export const router = createRouter({
   routeTree: tree,
   defaultPreload: 'intent',
   scrollRestoration: true,
-  defaultNotFoundComponent: () => <EmptyState title="There is no such page">Look for it in the navigation, or press ⌘K or Ctrl+K.</EmptyState>,
+  defaultNotFoundComponent: () => <EmptyState title="There is no such page">Look for it in the navigation.</EmptyState>,
   defaultErrorComponent: ({ error, reset }) => <ErrorState error={error} retry={reset} title="This page broke" />,
 });
 

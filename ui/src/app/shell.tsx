@@ -1,23 +1,6 @@
 import { ActionIcon, AppShell, Burger, Group, Menu, NavLink, ScrollArea, Text, Tooltip, UnstyledButton, useMantineColorScheme, VisuallyHidden } from '@mantine/core';
 import { useDisclosure } from '@mantine/hooks';
-import {
-  IconActivity,
-  IconChartHistogram,
-  IconClock,
-  IconDeviceDesktop,
-  IconFileText,
-  IconFunction,
-  IconHistory,
-  IconHome,
-  IconKey,
-  IconLogout,
-  IconMoon,
-  IconRocket,
-  IconSettings,
-  IconShieldCheck,
-  IconSun,
-  IconUsers,
-} from '@tabler/icons-react';
+import { IconDeviceDesktop, IconFunction, IconLogout, IconMoon, IconSun } from '@tabler/icons-react';
 import { Link, Outlet, useRouterState } from '@tanstack/react-router';
 import { useEffect, type ComponentType } from 'react';
 
@@ -31,20 +14,7 @@ interface Place {
 }
 
 /** Every page of the navigation, in its order. */
-export const places: Place[] = [
-  { to: '/', label: 'Home', icon: IconHome, needs: 'ReadLambdas' },
-  { to: '/functions', label: 'Functions', icon: IconFunction, needs: 'ReadLambdas' },
-  { to: '/deployments', label: 'Deployments', icon: IconRocket, needs: 'ReadLambdas' },
-  { to: '/invocations', label: 'Invocations', icon: IconActivity, needs: 'ReadLogs' },
-  { to: '/logs', label: 'Logs', icon: IconFileText, needs: 'ReadLogs' },
-  { to: '/metrics', label: 'Metrics', icon: IconChartHistogram, needs: 'ReadReports' },
-  { to: '/secrets', label: 'Secrets', icon: IconKey, needs: 'ReadSecrets' },
-  { to: '/allowlist', label: 'Allowlist', icon: IconShieldCheck, needs: 'ReadDomains' },
-  { to: '/schedules', label: 'Schedules', icon: IconClock, needs: 'ReadSchedules' },
-  { to: '/activities', label: 'Activities', icon: IconHistory, needs: 'ReadLambdas' },
-  { to: '/people', label: 'Users and apps', icon: IconUsers, needs: 'ManageUsers' },
-  { to: '/settings', label: 'Settings', icon: IconSettings, needs: 'ReadLambdas' },
-];
+export const places: Place[] = [{ to: '/functions', label: 'Functions', icon: IconFunction, needs: 'ReadLambdas' }];
 
 export function Shell() {
   const [opened, { toggle, close }] = useDisclosure();
@@ -70,7 +40,7 @@ export function Shell() {
         <ScrollArea type="auto">
           <nav aria-label="Pages">
             {places.map((place) => (
-              <PlaceLink key={place.to} place={place} active={place.to === '/' ? path === '/' : path === place.to || path.startsWith(`${place.to}/`)} />
+              <PlaceLink key={place.to} place={place} active={path === place.to || path.startsWith(`${place.to}/`)} />
             ))}
           </nav>
         </ScrollArea>
@@ -92,7 +62,7 @@ function PlaceLink({ place, active }: { place: Place; active: boolean }) {
       </Tooltip>
     );
   }
-  return <NavLink component={Link} to={place.to} label={place.label} leftSection={icon} active={active} aria-current={active ? 'page' : undefined} />;
+  return <NavLink component={Link} to={place.to} label={place.label} leftSection={icon} active={active} variant="filled" aria-current={active ? 'page' : undefined} />;
 }
 
 const schemes = { light: 'dark', dark: 'auto', auto: 'light' } as const;
@@ -121,7 +91,8 @@ function UserMenu() {
   return (
     <Menu position="bottom-end">
       <Menu.Target>
-        <UnstyledButton aria-label={`Signed in as ${user.loginName}, account ${user.accountId}`}>
+        <UnstyledButton>
+          <VisuallyHidden>Signed in as</VisuallyHidden>
           <Text size="sm" maw={220} truncate visibleFrom="xs">
             {user.loginName}
           </Text>

@@ -1,6 +1,19 @@
 import { createRoute, lazyRouteComponent, type AnyRoute } from '@tanstack/react-router';
 
+/** What the list shows is in its address, to be shared. */
+export interface FunctionsSearch {
+  q?: string;
+  state?: string;
+}
+
 export const lambdasRoutes = (parent: AnyRoute) => [
-  createRoute({ getParentRoute: () => parent, path: '/functions', component: lazyRouteComponent(() => import('./functions-page'), 'FunctionsPage') }),
-  createRoute({ getParentRoute: () => parent, path: '/functions/new', component: lazyRouteComponent(() => import('./create-page'), 'CreatePage') }),
+  createRoute({
+    getParentRoute: () => parent,
+    path: '/functions',
+    validateSearch: (s: Record<string, unknown>): FunctionsSearch => ({
+      ...(typeof s.q === 'string' && s.q && { q: s.q }),
+      ...(typeof s.state === 'string' && s.state && { state: s.state }),
+    }),
+    component: lazyRouteComponent(() => import('./functions-page'), 'FunctionsPage'),
+  }),
 ];

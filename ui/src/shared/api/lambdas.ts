@@ -3,6 +3,7 @@ import { queryOptions, useQuery } from '@tanstack/react-query';
 import { useAccount } from '~/shared/session';
 
 import { api, got } from './client';
+import type { Lambda } from './types';
 
 // What several features read. Keys begin with the account: a change of account
 // shares nothing.
@@ -11,7 +12,11 @@ export const lambdasQuery = (account: string) =>
   queryOptions({
     queryKey: [account, 'lambdas'],
     queryFn: ({ signal }) => got(api.GET('/api/account/{account}/lambdas', { params: { path: { account } }, signal })),
+    // While something is being deployed, its steps are looked for.
+    refetchInterval: ({ state }) => (state.data?.some(busy) ? 1000 : 30_000),
   });
+
+const busy = ({ state, lastDeployment: d }: Lambda) => state === 'Marked Undeployed' || ('deploymentState' in d && d.deploymentState !== 'Deploy Finish' && !d.deploymentState.endsWith('Error'));
 
 export const lambdaQuery = (account: string, id: string) =>
   queryOptions({

@@ -1,5 +1,0 @@
-import { Page } from '~/shared/ui/page';
-
-export function AllowlistPage() {
-  return <Page title="Allowlist">{null}</Page>;
-}

@@ -1,5 +1,0 @@
-import { Page } from '~/shared/ui/page';
-
-export function LogsPage() {
-  return <Page title="Logs">{null}</Page>;
-}
