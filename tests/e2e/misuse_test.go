@@ -333,7 +333,7 @@ func TestAnUnknownLambdaAndAWrongPathAreNotFound(t *testing.T) {
 		r := call.invoke(t, id, `{}`)
 		requireError(t, r, http.StatusNotFound, client.CodeMissingLambda)
 	}
-	for _, path := range []string{"/", "/api", "/api/account/", "/nothing", "/api/account/" + call.account + "/lambdas/x/y/z"} {
+	for _, path := range []string{"/api", "/api/account/", "/api/nothing", "/sentinel", "/ui/nothing", "/api/account/" + call.account + "/lambdas/x/y/z"} {
 		r := call.send(t, http.MethodGet, path, nil)
 		require.Equal(t, http.StatusNotFound, r.status, path)
 		requireErrorForm(t, r)
