@@ -461,14 +461,21 @@ func TestCloseEndsEverything(t *testing.T) {
 	w.listener("raw.example.com", "93.184.216.34", "7000")
 	w.allow("*.example.com")
 	idle, first := w.connect()
+	_, err := io.WriteString(idle, "GET http://a.example.org/ HTTP/1.1\r\nHost: x\r\n\r\n") // taken up: one that comes too late is told so
+	require.NoError(t, err)
+	res, err := http.ReadResponse(bufio.NewReader(idle), nil)
+	require.NoError(t, err)
+	_, err = io.Copy(io.Discard, res.Body)
+	require.NoError(t, err)
 	tunnel, second := w.connect()
 	open(t, tunnel, "raw.example.com:7000")
 	require.NoError(t, w.proxy.Close(t.Context()))
 	ended(t, first)
 	ended(t, second)
-	for _, c := range []net.Conn{idle, tunnel} {
-		_, err := c.Read(make([]byte, 1))
-		require.Error(t, err)
+	for name, c := range map[string]net.Conn{"idle": idle, "tunnel": tunnel} {
+		b := make([]byte, 64)
+		n, err := c.Read(b)
+		require.Error(t, err, "%s: %q", name, b[:n])
 	}
 	_, late := w.connect()
 	ended(t, late)
